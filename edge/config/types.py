@@ -1,0 +1,175 @@
+"""The pipeline file as types: every key, its default, its range and its meaning, once.
+
+The reference in docs/pipeline.md and the JSON Schema are generated from here. Nothing is read or opened here.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every table of a pipeline file: immutable, keyword only, unknown keys refused."""
+
+
+class Broker(Section, kw_only=True):
+    """Where the MQTT broker is and how to prove who we are."""
+
+    url: Annotated[str, Meta(description="`mqtt://host[:port]` or `mqtts://host[:port]` (TLS); ports default to 1883 and 8883")] = (
+        "mqtt://127.0.0.1:1883"
+    )
+    insecure: Annotated[bool, Meta(description="allow plaintext to a host that is not loopback")] = False
+    username: Annotated[str | None, Meta(description="user name, when the broker asks for one")] = None
+    password: Annotated[str | None, Meta(description="password; prefer `password_file`")] = None
+    password_file: Annotated[str | None, Meta(description="file whose first line is the password")] = None
+    ca_file: Annotated[str | None, Meta(description="PEM file of the CA to trust instead of the system's (mqtts)")] = None
+    cert_file: Annotated[str | None, Meta(description="PEM file of the client certificate (mqtts)")] = None
+    key_file: Annotated[str | None, Meta(description="PEM file of the client key (mqtts)")] = None
+    client_id: Annotated[str | None, Meta(description="MQTT client id; default `edge-<name>-<random>`")] = None
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600, description="a link silent for 1.5 times this is dead")] = 30
+    connect_timeout_s: Annotated[float, Meta(gt=0, le=60, description="for address lookup, TCP, TLS and CONNACK together")] = 5.0
+    retry_min_s: Annotated[float, Meta(gt=0, le=60, description="first wait before reconnecting; doubles, with jitter")] = 0.25
+    retry_max_s: Annotated[float, Meta(gt=0, le=3600, description="longest wait before reconnecting")] = 10.0
+
+
+class Clean(Section, kw_only=True):
+    """What a sample must satisfy to be used. Everything refused is counted by reason."""
+
+    range: Annotated[
+        dict[str, tuple[float, float]], Meta(description="per channel `[lowest, highest]`, in the channel's unit, bounds included")
+    ] = {}
+    lateness_ms: Annotated[
+        float,
+        Meta(ge=0, le=60_000, description="how long a frame may wait for one with a lower `seq` that is still missing; 0: never waits"),
+    ] = 0.0
+    max_gap_ms: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="a longer step between two stamps is a gap; default: never")] = None
+    on_gap: Annotated[Literal["reset", "keep"], Meta(description="what a gap does to the windows of that device and stream")] = "reset"
+    max_age_ms: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="older samples are dropped on arrival (needs `clock = \"synced\"`)")
+    ] = None
+    max_ahead_ms: Annotated[
+        float, Meta(gt=0, description="a stamp this far ahead is refused: of wall time (synced clock) or of the previous stamp (free clock)")
+    ] = 3_600_000.0
+
+
+class Stream(Section, kw_only=True):
+    """One logical input: where it comes from, what it carries, how it is cleaned."""
+
+    topic: Annotated[str, Meta(min_length=1, description="MQTT topic; `{device}` stands for one level and names the lane")]
+    kind: Annotated[Literal["telemetry", "scan"], Meta(description="samples of named channels, or LIDAR scans")] = "telemetry"
+    format: Annotated[Literal["msgpack", "json"], Meta(description="how payloads are encoded, see docs/wire.md")] = "msgpack"
+    channels: Annotated[dict[str, str], Meta(description="channel name to unit, in column order (telemetry)")] = {}
+    rate_hz: Annotated[Annotated[float, Meta(gt=0, le=1e6)] | None, Meta(description="nominal samples per second of one device; time windows need it")] = None
+    fields: Annotated[
+        dict[str, str],
+        Meta(description="JSON only: channel (or `seq`, `t`, `dt`) to its dotted path in the device's own JSON; default: the same name"),
+    ] = {}
+    stamp_unit: Annotated[Literal["ns", "us", "ms", "s"], Meta(description="JSON only: unit of `t` and `dt`")] = "ns"
+    clock: Annotated[
+        Literal["free", "synced"], Meta(description="`synced`: stamps are Unix time and ages are checked; `free`: any origin")
+    ] = "free"
+    max_rows: Annotated[int, Meta(ge=1, le=65_536, description="most samples in one message")] = 1024
+    max_points: Annotated[int, Meta(ge=1, le=4_000_000, description="most points in one scan")] = 262_144
+    max_bytes: Annotated[int, Meta(ge=64, le=64_000_000, description="largest payload; larger ones are skipped unread")] = 65_536
+    clean: Annotated[Clean, Meta(description="what a sample must satisfy")] = Clean()
+
+
+class Features(Section, kw_only=True):
+    """Rolling statistics of some channels of one stream over one window."""
+
+    stream: Annotated[str, Meta(description="name under `streams`")]
+    channels: Annotated[list[str], Meta(min_length=1, description="channels of that stream")]
+    window: Annotated[str | int, Meta(description='duration such as `"1s"`, or a number of samples')]
+    hop: Annotated[
+        str | int, Meta(description='a new vector every so often: duration or number of samples; counted from the stamps\' own zero')
+    ] = 1
+    stats: Annotated[list[str], Meta(min_length=1, description="statistics, see docs/features.md")]
+
+
+class Model(Section, kw_only=True):
+    """Which model bundle computes the scores."""
+
+    bundle: Annotated[str, Meta(description="folder of the bundle's versions, relative to this file")]
+    version: Annotated[str, Meta(description="a version's folder name, or `latest`")] = "latest"
+
+
+class Ramp(Section, kw_only=True):
+    """A value that follows the score."""
+
+    at_enter: Annotated[float, Meta(description="value when the score equals `enter`")]
+    at_one: Annotated[float, Meta(description="value when the score is 1; linear between the two")]
+
+
+class Rule(Section, kw_only=True):
+    """When a score matters, and what is sent then."""
+
+    name: Annotated[str, Meta(min_length=1, description="unique; appears as `cause.rule`")]
+    score: Annotated[str, Meta(description="a label of the model, or the name of a feature")]
+    enter: Annotated[float, Meta(description="active at or beyond this value; below `exit` means: triggers downwards")]
+    exit: Annotated[float, Meta(description="inactive again beyond this value, on the other side of `enter`")]
+    hold_ms: Annotated[float, Meta(ge=0, description="how long the score must stay beyond `enter`, by the sender's stamps")] = 0.0
+    emit: Annotated[Literal["alert", "command"], Meta(description="what an active rule sends")]
+    severity: Annotated[Literal["info", "warning", "critical"], Meta(description="of an alert")] = "warning"
+    topic: Annotated[str | None, Meta(description="of an alert; may contain `{device}`")] = None
+    actuator: Annotated[str | None, Meta(description="of a command: name under `actuators`")] = None
+    value: Annotated[float | Ramp | None, Meta(description="of a command: a number, or `{ at_enter, at_one }`")] = None
+    otherwise: Annotated[float | None, Meta(description="of a command: value sent while the rule is inactive; default: nothing")] = None
+
+
+class Actuator(Section, kw_only=True):
+    """The only outputs that exist, and the limits that nothing can exceed."""
+
+    topic: Annotated[str, Meta(min_length=1, description="where commands go; may contain `{device}`")]
+    unit: Annotated[str, Meta(description="unit of the value")]
+    min: Annotated[float, Meta(description="smallest value ever sent")]
+    max: Annotated[float, Meta(description="largest value ever sent")]
+    slew_per_s: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="fastest change in units per second; default: unlimited")] = None
+    ttl_ms: Annotated[float, Meta(gt=0, le=60_000, description="a command is void after this")]
+    safe_value: Annotated[float, Meta(description="sent when decisions stop coming; within min and max")]
+    stale_ms: Annotated[float, Meta(gt=0, le=600_000, description="no decision for this long: safe value, latched")]
+    rearm_ms: Annotated[Annotated[float, Meta(ge=0)] | None, Meta(description="decisions must flow this long before the latch opens; default: `stale_ms`")
+    ] = None
+
+
+class PublishPredictions(Section, kw_only=True):
+    """Publishes predictions, for dashboards and for measuring from outside."""
+
+    topic: Annotated[str, Meta(min_length=1, description="may contain `{device}`")]
+    every: Annotated[int, Meta(ge=1, description="one of so many predictions per device")] = 1
+    features: Annotated[bool, Meta(description="include the feature vector")] = False
+    format: Annotated[Literal["msgpack", "json"] | None, Meta(description="default: the file's `format`")] = None
+
+
+class PublishStatus(Section, kw_only=True):
+    """Publishes counters, latencies and health as JSON."""
+
+    topic: Annotated[str | None, Meta(description="default `edge/<name>/status`")] = None
+    every_s: Annotated[float, Meta(ge=0.1, le=3600, description="period")] = 1.0
+
+
+class Publish(Section, kw_only=True):
+    """What is published beside alerts and commands."""
+
+    predictions: Annotated[PublishPredictions | None, Meta(description="default: not published")] = None
+    status: Annotated[PublishStatus, Meta(description="always published")] = PublishStatus()
+
+
+class RuntimeConfig(Section, kw_only=True):
+    """A whole pipeline file."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="letters, digits, `_ . -`; appears in topics")]
+    budget_ms: Annotated[float, Meta(gt=0, le=60_000, description="from reading a frame's bytes to handing over its command")]
+    on_overrun: Annotated[
+        list[Literal["smaller_model", "skip", "safe_state"]],
+        Meta(min_length=1, description="in this order, what happens to a frame that cannot meet the budget"),
+    ] = msgspec.field(default_factory=lambda: ["smaller_model", "skip"])
+    lanes: Annotated[int, Meta(ge=1, le=100_000, description="devices whose state is kept; one more evicts the longest idle")] = 16
+    tick_ms: Annotated[int, Meta(ge=1, le=1000, description="period of the checks that need no frame")] = 20
+    format: Annotated[Literal["json", "msgpack"], Meta(description="encoding of alerts, commands and predictions")] = "json"
+    broker: Annotated[Broker, Meta(description="the MQTT broker")] = Broker()
+    streams: Annotated[dict[str, Stream], Meta(min_length=1, description="inputs by name")]
+    features: Annotated[list[Features], Meta(description="the feature vector, in order; the first entry's stream triggers decisions")] = []
+    model: Annotated[Model | None, Meta(description="default: rules act on features alone")] = None
+    rules: Annotated[list[Rule], Meta(description="in order of priority for an actuator")] = []
+    actuators: Annotated[dict[str, Actuator], Meta(description="outputs by name; anything else is refused")] = {}
+    publish: Annotated[Publish, Meta(description="what is published beside alerts and commands")] = Publish()
