@@ -1,0 +1,1 @@
+"""Edge inference runtime for vehicles and IoT sensors."""

@@ -1,0 +1,299 @@
+"""The gate: which samples are used. Owns the order of frames and the accounting of every sample; changes no value.
+
+    received = used + held + late + duplicate + invalid + dropped
+
+holds after every call. ``held`` are rows of frames that wait for an earlier one (``lateness_ms``).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import Reason
+from edge.kernels import admit as k
+from edge.messages import Block, Scan
+
+SEEN_FRAMES = 1024  # how far back a duplicate is told from a late frame
+HELD_FRAMES = 64  # most frames of one device that wait for an earlier one
+# So many refused frames in a row that follow each other are the new truth: the sender restarted. Frames with old stamps could
+# also be a broker's repeats of what was not acknowledged (20 in flight for paho and mosquitto), so those must agree for longer.
+RESYNC_RUN = 8
+RESYNC_RUN_OLD = 32
+_SEEN_MASK = (1 << SEEN_FRAMES) - 1
+_WRAPS = (1 << 16, 1 << 32)
+_NO_STAMP = -(1 << 63)
+
+
+class Counts:
+    """What became of the samples of one stream. Rows for telemetry, scans for scans; an undecodable message counts as one."""
+
+    __slots__ = ("dropped", "duplicate", "held", "invalid", "late", "lost_frames", "received", "resyncs", "used")
+
+    def __init__(self) -> None:
+        self.received = self.used = self.held = self.late = self.duplicate = 0
+        self.invalid: dict[Reason, int] = {}
+        self.dropped: dict[Reason, int] = {}
+        self.lost_frames = 0  # sequence numbers that never came
+        self.resyncs = 0  # times the sender's counter or clock started anew
+
+    def refuse(self, reason: Reason, n: int = 1) -> None:
+        """Count samples already received as invalid."""
+        self.invalid[reason] = self.invalid.get(reason, 0) + n
+
+    def drop(self, reason: Reason, n: int = 1) -> None:
+        """Count samples already received as good but not used."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + n
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every received sample is accounted for."""
+        settled = self.used + self.held + self.late + self.duplicate
+        return self.received == settled + sum(self.invalid.values()) + sum(self.dropped.values())
+
+
+class _Sender:
+    """What is known of one device's frames."""
+
+    __slots__ = ("expected", "held", "last_stamp", "run", "run_seq", "run_stamp", "seen")
+
+    def __init__(self) -> None:
+        self.expected = -1  # next sequence number, -1 before the first
+        self.seen = 0  # bit i: frame expected - 1 - i was seen
+        self.last_stamp = _NO_STAMP
+        self.run = 0  # refused frames in a row that follow each other
+        self.run_seq = -1
+        self.run_stamp = _NO_STAMP
+        self.held: dict[int, Block] = {}
+
+
+class Gate:
+    """Admits the frames of one telemetry stream.
+
+    Args:
+        low, high: float32 (C,), inclusive bounds, infinite where there is none.
+        lanes: number of devices.
+        lateness_ns: how long a frame waits for a missing earlier one.
+        max_ahead_ns: largest step of stamps (free clock) or largest lead over wall time (synced clock).
+        max_age_ns: oldest sample on arrival with a synced clock; 0: not checked.
+        is_synced: stamps are Unix time.
+    """
+
+    def __init__(
+        self,
+        low: npt.NDArray[np.float32],
+        high: npt.NDArray[np.float32],
+        lanes: int,
+        *,
+        lateness_ns: int = 0,
+        max_ahead_ns: int = 3_600_000_000_000,
+        max_age_ns: int = 0,
+        is_synced: bool = False,
+    ) -> None:
+        self.counts = Counts()
+        self._low, self._high = low, high
+        self._lateness_ns = lateness_ns
+        self._max_ahead_ns = max_ahead_ns
+        self._max_age_ns = max_age_ns
+        self._is_synced = is_synced
+        self._senders = [_Sender() for _ in range(lanes)]
+        self._waiting: dict[int, _Sender] = {}
+        self._row_counts = np.zeros(3, np.int64)
+
+    def admit(self, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
+        """Blocks to use now, in order: none, this one, or this one and those that waited for it.
+
+        Args:
+            block: decoded rows; refused rows are removed in place.
+            lane: the device.
+            wall_offset_ns: Unix time minus CLOCK_MONOTONIC.
+        """
+        self.counts.received += block.n
+        sender = self._senders[lane]
+        if block.seq >= 0:
+            if block.seq != sender.expected and sender.expected >= 0:
+                return self._out_of_order(sender, block, lane, wall_offset_ns)
+            self._see(sender, block.seq)
+        if not self._pass(sender, block, wall_offset_ns):
+            return self._next_held(sender, lane, wall_offset_ns) if sender.held else ()
+        return [block, *self._next_held(sender, lane, wall_offset_ns)] if sender.held else (block,)
+
+    def release(self, now_ns: int, wall_offset_ns: int) -> list[tuple[int, Block]]:
+        """Blocks whose wait is over, with their lanes: what they waited for is lost."""
+        ready: list[tuple[int, Block]] = []
+        for lane, sender in list(self._waiting.items()):
+            while sender.held and now_ns - min(block.received_ns for block in sender.held.values()) >= self._lateness_ns:
+                ready += [(lane, block) for block in self._skip_to_held(sender, lane, wall_offset_ns)]
+        return ready
+
+    def reset(self, lane: int) -> None:
+        """Forget a device; frames that still wait are dropped and counted."""
+        for block in self._senders[lane].held.values():
+            self.counts.held -= block.n
+            self.counts.drop(Reason.EVICTED, block.n)
+        self._waiting.pop(lane, None)
+        self._senders[lane] = _Sender()
+
+    def _see(self, sender: _Sender, seq: int) -> None:
+        step = seq - sender.expected + 1 if sender.expected >= 0 else 1
+        sender.seen = ((sender.seen << step) | 1) & _SEEN_MASK if step <= SEEN_FRAMES else 1
+        sender.expected = seq + 1
+
+    def _out_of_order(self, sender: _Sender, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
+        missing = block.seq - sender.expected
+        if missing > 0:
+            if self._lateness_ns and missing <= HELD_FRAMES:
+                return self._hold(sender, block, lane, wall_offset_ns)
+            self.counts.lost_frames += missing
+        elif not self._is_restart(sender, block):
+            if sender.seen >> (-missing - 1) & 1:
+                self.counts.duplicate += block.n
+            else:
+                self.counts.late += block.n
+            return ()
+        else:
+            sender.expected, sender.seen = -1, 0
+        ready = self._drain(sender, lane, wall_offset_ns) if sender.held else []
+        self._see(sender, block.seq)
+        return [*ready, block] if self._pass(sender, block, wall_offset_ns) else ready
+
+    def _is_restart(self, sender: _Sender, block: Block) -> bool:
+        """Whether a counter that went back means a sender that started anew, and not a late or repeated frame."""
+        if block.seq == 0 and sender.expected in _WRAPS:
+            return True
+        is_newer = sender.last_stamp < block.stamps_view[0] != block.received_ns
+        if is_newer and (block.seq == 0 or sender.expected - block.seq > SEEN_FRAMES):
+            self.counts.resyncs += 1
+            return True
+        return self._resyncs(sender, block, RESYNC_RUN if is_newer else RESYNC_RUN_OLD)
+
+    def _resyncs(self, sender: _Sender, block: Block, run: int) -> bool:
+        """Note a frame about to be refused; true when it ends a run long enough to believe, and time starts anew with it."""
+        stamp = block.stamps_view[0]
+        follows = stamp > sender.run_stamp and (block.seq < 0 or block.seq == sender.run_seq + 1)
+        sender.run = sender.run + 1 if follows else 1
+        sender.run_seq, sender.run_stamp = block.seq, stamp
+        if sender.run < run:
+            return False
+        sender.run = 0
+        sender.last_stamp = _NO_STAMP
+        self.counts.resyncs += 1
+        return True
+
+    def _pass(self, sender: _Sender, block: Block, wall_offset_ns: int) -> bool:
+        """Check stamps and rows; true when rows are left."""
+        n = block.n
+        fault = self._stamp_fault(sender, block, wall_offset_ns)
+        if fault is not None and (self._is_synced or not self._resyncs(sender, block, RESYNC_RUN_OLD)):
+            self._refuse_stamp(sender, block, fault)
+            return False
+        kept = k.admit_rows(block.rows, block.stamps, n, sender.last_stamp, self._low, self._high, self._row_counts)
+        if kept != n:
+            self._count_rows()
+            if not kept:
+                return False
+        block.n = kept
+        sender.last_stamp = block.stamps_view[kept - 1]
+        sender.run = 0
+        self.counts.used += kept
+        return True
+
+    def _stamp_fault(self, sender: _Sender, block: Block, wall_offset_ns: int) -> Reason | None:
+        newest = block.stamps_view[block.n - 1]
+        if self._is_synced:
+            age_ns = block.received_ns + wall_offset_ns - newest
+            if -age_ns > self._max_ahead_ns:
+                return Reason.STAMP_FUTURE
+            if self._max_age_ns and age_ns > self._max_age_ns:
+                return Reason.STALE
+        elif sender.last_stamp != _NO_STAMP and block.stamps_view[0] - sender.last_stamp > self._max_ahead_ns:
+            return Reason.STAMP_FUTURE
+        return Reason.STAMP_PAST if newest <= sender.last_stamp else None
+
+    def _refuse_stamp(self, sender: _Sender, block: Block, fault: Reason) -> None:
+        if fault is Reason.STALE:
+            self.counts.drop(fault, block.n)
+        elif fault is Reason.STAMP_FUTURE or block.seq >= 0:
+            self.counts.refuse(fault, block.n)
+        elif block.n == 1 and block.stamps_view[0] == sender.last_stamp:
+            self.counts.duplicate += 1  # without a counter, the stamp is what tells a repeat
+        else:
+            self.counts.late += block.n
+
+    def _count_rows(self) -> None:
+        not_finite, out_of_range, late = self._row_counts.tolist()
+        self._row_counts[:] = 0
+        self.counts.late += late
+        if not_finite:
+            self.counts.refuse(Reason.NOT_FINITE, not_finite)
+        if out_of_range:
+            self.counts.refuse(Reason.OUT_OF_RANGE, out_of_range)
+
+    def _hold(self, sender: _Sender, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
+        if block.seq in sender.held:
+            self.counts.duplicate += block.n
+            return ()
+        sender.held[block.seq] = block.copy()
+        self.counts.held += block.n
+        self._waiting[lane] = sender
+        return self._skip_to_held(sender, lane, wall_offset_ns) if len(sender.held) >= HELD_FRAMES else ()
+
+    def _skip_to_held(self, sender: _Sender, lane: int, wall_offset_ns: int) -> list[Block]:
+        first = min(sender.held)
+        self.counts.lost_frames += first - sender.expected
+        self._see(sender, first - 1)
+        sender.seen &= ~1  # that one never came
+        return self._next_held(sender, lane, wall_offset_ns)
+
+    def _next_held(self, sender: _Sender, lane: int, wall_offset_ns: int) -> list[Block]:
+        """Held blocks that are in order now."""
+        ready = []
+        while (block := sender.held.pop(sender.expected, None)) is not None:
+            self.counts.held -= block.n
+            self._see(sender, block.seq)
+            if self._pass(sender, block, wall_offset_ns):
+                ready.append(block)
+        if not sender.held:
+            self._waiting.pop(lane, None)
+        return ready
+
+    def _drain(self, sender: _Sender, lane: int, wall_offset_ns: int) -> list[Block]:
+        """Everything held, in order: nothing is waited for any longer."""
+        ready: list[Block] = []
+        while sender.held:
+            ready += self._skip_to_held(sender, lane, wall_offset_ns)
+        return ready
+
+
+class ScanGate:
+    """Admits the scans of one stream: in order, not empty, with at least one finite point.
+
+    Args:
+        lanes: number of devices.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        self.counts = Counts()
+        self._last = [(-1, _NO_STAMP)] * lanes
+
+    def admit(self, scan: Scan, lane: int) -> bool:
+        """Whether the scan is used; counts it either way."""
+        self.counts.received += 1
+        last_seq, last_stamp = self._last[lane]
+        if scan.seq >= 0 and scan.seq == last_seq:
+            self.counts.duplicate += 1
+        elif scan.stamp_ns <= last_stamp:
+            self.counts.late += 1
+        elif not len(scan.points):
+            self.counts.refuse(Reason.EMPTY)
+        elif not np.isfinite(scan.points).all(axis=1).any():
+            self.counts.refuse(Reason.NOT_FINITE)
+        else:
+            self.counts.used += 1
+            self._last[lane] = (scan.seq, scan.stamp_ns)
+            return True
+        return False
+
+    def reset(self, lane: int) -> None:
+        """Forget a device."""
+        self._last[lane] = (-1, _NO_STAMP)

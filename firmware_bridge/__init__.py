@@ -1,0 +1,1 @@
+"""The microcontroller's side of the road: importable alone, never imports `edge`."""
