@@ -1,0 +1,142 @@
+"""What the demo knows, all of it heard over MQTT. No I/O and no clock: messages and the time come in."""
+
+from collections import deque
+from typing import Any, Literal
+
+import msgspec
+
+_KEPT = 64  # alerts and commands kept for the view
+
+
+class Device(msgspec.Struct):
+    """The newest prediction about one device.
+
+    Attributes:
+        label, score: the highest score.
+        features: feature values in the plan's order, empty when they are not published.
+        truth: what the recording says the device is doing, or empty.
+        predictions, agreed: how many were heard while the truth was known, and how many of them had its label.
+    """
+
+    name: str
+    label: str = ""
+    score: float = 0.0
+    features: list[float] = []
+    truth: str = ""
+    predictions: int = 0
+    agreed: int = 0
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An alert or command as it was heard.
+
+    Args:
+        at_s: seconds since the demo's start.
+        kind, device, name: what and where.
+        text: for people.
+    """
+
+    at_s: float
+    kind: Literal["alert", "command"]
+    device: str
+    name: str
+    text: str
+
+
+class Heard:
+    """Everything heard so far.
+
+    Attributes:
+        status: the daemon's newest status, empty before the first.
+        samples_per_s: between the two newest statuses.
+        devices: by name.
+        events: newest last.
+        alerts, commands, predictions, malformed: counts of messages heard.
+        first_prediction_s: seconds after the demo's start, or None.
+    """
+
+    def __init__(self) -> None:
+        self.status: dict[str, Any] = {}
+        self.availability = ""
+        self.samples_per_s = 0.0
+        self.devices: dict[str, Device] = {}
+        self.events: deque[Event] = deque(maxlen=_KEPT)
+        self.alerts = self.commands = self.predictions = self.malformed = 0
+        self.first_prediction_s: float | None = None
+
+    def hear(self, kind: str, payload: bytes, now_s: float, device: str = "") -> None:
+        """Takes one message in.
+
+        Args:
+            kind: ``status``, ``availability``, ``prediction``, ``alert``, ``command`` or ``truth``.
+            payload: as it came.
+            now_s: seconds since the demo's start.
+            device: from the topic, for a message whose body does not say.
+        """
+        if kind == "availability":
+            self.availability = payload.decode(errors="replace")
+            return
+        body = unpack(payload)
+        if body is None:
+            self.malformed += 1
+        elif kind == "status":
+            self._hear_status(body)
+        elif kind == "prediction":
+            self._hear_prediction(body, now_s, device)
+        elif kind == "truth":
+            self._device(str(body.get("device", device))).truth = str(body.get("label", ""))
+        else:
+            self._hear_event(kind, body, now_s, device)
+
+    def _hear_status(self, status: dict[str, Any]) -> None:
+        passed_s = float(status.get("uptime_s", 0.0)) - float(self.status.get("uptime_s", 0.0))
+        if self.status and passed_s > 0:
+            self.samples_per_s = (received(status) - received(self.status)) / passed_s
+        self.status = status
+
+    def _hear_prediction(self, body: dict[str, Any], now_s: float, device: str) -> None:
+        if self.first_prediction_s is None:
+            self.first_prediction_s = now_s
+        self.predictions += 1
+        about = self._device(str(body.get("device", device)))
+        scores: dict[str, float] = body.get("scores") or {}
+        if scores:
+            about.label, about.score = max(scores.items(), key=lambda item: item[1])
+        features = body.get("features") or []
+        about.features = list(features.values()) if isinstance(features, dict) else list(features)
+        if about.truth:
+            about.predictions += 1
+            about.agreed += about.label == about.truth
+
+    def _hear_event(self, kind: str, body: dict[str, Any], now_s: float, device: str) -> None:
+        about, name = str(body.get("device", device)), str(body.get("name", ""))
+        if kind == "alert":
+            self.alerts += 1
+            text = f"{body.get('state', '')} ({body.get('severity', '')}), score {_number(body.get('value'))}"
+            self.events.append(Event(now_s, "alert", about, name, text))
+        else:
+            self.commands += 1
+            life_ms = (int(body.get("expires_ns", 0)) - int(body.get("issued_ns", 0))) / 1e6
+            unit = "" if body.get("unit") in ("1", None) else f" {body['unit']}"
+            self.events.append(Event(now_s, "command", about, name, f"{_number(body.get('value'))}{unit}, valid for {life_ms:.0f} ms"))
+
+    def _device(self, name: str) -> Device:
+        return self.devices.setdefault(name, Device(name))
+
+
+def unpack(payload: bytes) -> dict[str, Any] | None:
+    """A JSON or MessagePack map, or None when it is neither."""
+    try:
+        body = msgspec.json.decode(payload) if payload[:1] == b"{" else msgspec.msgpack.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def received(status: dict[str, Any]) -> int:
+    """Samples received, of all streams."""
+    return sum(int(counts.get("received", 0)) for counts in status.get("streams", {}).values())
+
+
+def _number(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else str(value)

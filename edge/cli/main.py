@@ -1,0 +1,156 @@
+"""The commands, their options, and what their failures look like: one clear line and a documented exit code, never a traceback."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edge.errors import BundleError, ConfigError, EdgeError, TransportError
+
+EXIT_FOUND, EXIT_REFUSED, EXIT_UNUSABLE = 1, 3, 4  # typer itself ends with 2 (wrong command line) and 130 (Ctrl-C)
+
+app = typer.Typer(
+    name="edge",
+    help="Edge inference runtime: telemetry in, ONNX within a millisecond budget, alerts and guarded commands out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing rich would take half of the time that --help has
+)
+models = typer.Typer(help="Model bundles.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="pipeline file (TOML), see docs/pipeline.md", show_default=False)]
+BrokerUrl = Annotated[
+    str | None, typer.Option("--broker-url", metavar="URL", help="use this broker instead of the file's, such as mqtt://127.0.0.1:1883")
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option("--log-level", envvar="EDGE_LOG_LEVEL", help="least severe lines to log")
+]
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"edge {version('edge-runtime')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")] = False,
+) -> None:
+    """What comes before the command."""
+
+
+@app.command()
+def run(file: PipelineFile, broker_url: BrokerUrl = None, log_level: LogLevel = "info") -> None:
+    """Run a pipeline file as a daemon until SIGTERM or Ctrl-C. SIGHUP reads the file again."""
+    from edge.cli.run import run_daemon
+
+    raise typer.Exit(run_daemon(file, broker_url, log_level))
+
+
+@app.command()
+def check(
+    file: PipelineFile,
+    show: Annotated[bool, typer.Option("--show", help="print the effective file, defaults included")] = False,
+) -> None:
+    """Print everything that is wrong with a pipeline file, its model and its features; exit code 1 if anything is."""
+    from edge.cli.check import check_file
+
+    raise typer.Exit(check_file(file, show=show))
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="MCAP file made by `edge record`", show_default=False)],
+    file: PipelineFile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="JSONL", help="write every message the pipeline sends, one a line")
+    ] = None,
+) -> None:
+    """Run a pipeline file on a recording, as fast as it can, and print a summary. Two runs give the same bytes."""
+    from edge.cli.replay import replay_file
+
+    raise typer.Exit(replay_file(recording, file, output))
+
+
+@app.command()
+def record(
+    file: PipelineFile,
+    output: Annotated[Path, typer.Argument(metavar="RECORDING", help="MCAP file to create", show_default=False)],
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="stop after so long; default: at Ctrl-C")] = None,
+    topics: Annotated[
+        list[str] | None, typer.Option("--topic", metavar="FILTER", help="topic filter to record instead of the file's streams; repeatable")
+    ] = None,
+    broker_url: BrokerUrl = None,
+) -> None:
+    """Record what arrives on a pipeline file's topics, byte for byte."""
+    from edge.cli.record import record_topics
+
+    raise typer.Exit(record_topics(file, output, seconds, topics or [], broker_url))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="play so long; default: until Ctrl-C")] = None,
+    broker: Annotated[
+        Literal["auto", "mosquitto", "amqtt"], typer.Option("--broker", help="auto: mosquitto where it is installed")
+    ] = "auto",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port of the broker on 127.0.0.1; 0: a free one")] = 0,
+) -> None:
+    """Show it at work: a broker, a real recording played in real time, the daemon, and a live view."""
+    from rich.console import Console
+
+    from edge.cli.demo.command import run_demo
+
+    run_demo(seconds, broker, port, Console())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipeline files, for editors."""
+    import json
+
+    from edge.config.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@models.command("check")
+def check_model(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of one version, or of all versions of a model", show_default=False)],
+) -> None:
+    """Verify a bundle: hashes, manifest, graph, golden outputs, and its latency on this machine against its budget."""
+    from edge.cli.models import check_bundle
+
+    raise typer.Exit(check_bundle(folder))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line.
+
+    Args:
+        arguments: without the program's name; default: the process's.
+
+    Returns:
+        The exit code, see docs/running.md.
+    """
+    try:
+        app(arguments, prog_name="edge")
+    except SystemExit as end:  # typer ends every command with one
+        return end.code if isinstance(end.code, int) else 0
+    except EdgeError as error:
+        sys.stderr.write(f"edge: {error}\n")
+        return exit_code(error)
+    return 0
+
+
+def exit_code(error: EdgeError) -> int:
+    """The documented exit code of a failure."""
+    if isinstance(error, ConfigError | BundleError):
+        return EXIT_REFUSED
+    return EXIT_UNUSABLE if isinstance(error, TransportError) else int(getattr(error, "exit_code", EXIT_FOUND))
