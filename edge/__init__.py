@@ -1,1 +1,36 @@
-"""Edge inference runtime for vehicles and IoT sensors."""
+"""Edge inference runtime for vehicles and IoT sensors: the public Python API, names only.
+
+pipeline = edge.load("pipeline.toml")
+result = pipeline.push("imu", rows, device="watch-1")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.build import load as load
+    from edge.build import run as run
+    from edge.errors import BundleError as BundleError
+    from edge.errors import ConfigError as ConfigError
+    from edge.errors import EdgeError as EdgeError
+    from edge.errors import TransportError as TransportError
+    from edge.store.recording import read as read
+
+_HOMES = {
+    "load": "edge.build",
+    "run": "edge.build",
+    "read": "edge.store.recording",
+    "EdgeError": "edge.errors",
+    "ConfigError": "edge.errors",
+    "BundleError": "edge.errors",
+    "TransportError": "edge.errors",
+}
+__all__ = ["BundleError", "ConfigError", "EdgeError", "TransportError", "load", "read", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that ``import edge`` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edge' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -268,6 +268,8 @@ class Gate:
 class ScanGate:
     """Admits the scans of one stream: in order, not empty, with at least one finite point.
 
+    A scan counts as held from its receipt until it is admitted or a newer one supersedes it.
+
     Args:
         lanes: number of devices.
     """
@@ -276,9 +278,24 @@ class ScanGate:
         self.counts = Counts()
         self._last = [(-1, _NO_STAMP)] * lanes
 
-    def admit(self, scan: Scan, lane: int) -> bool:
-        """Whether the scan is used; counts it either way."""
+    def hold(self) -> None:
+        """A scan arrived and waits for its turn."""
         self.counts.received += 1
+        self.counts.held += 1
+
+    def give_up(self, reason: Reason) -> None:
+        """A held scan will not be looked at."""
+        self.counts.held -= 1
+        self.counts.drop(reason)
+
+    def refuse(self, reason: Reason) -> None:
+        """A held scan cannot be decoded."""
+        self.counts.held -= 1
+        self.counts.refuse(reason)
+
+    def admit(self, scan: Scan, lane: int) -> bool:
+        """Whether a held scan is used; counts it either way."""
+        self.counts.held -= 1
         last_seq, last_stamp = self._last[lane]
         if scan.seq >= 0 and scan.seq == last_seq:
             self.counts.duplicate += 1

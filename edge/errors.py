@@ -3,6 +3,7 @@
     EdgeError
     +-- ConfigError      a pipeline file is wrong: every problem, with its key path
     +-- BundleError      a model bundle is missing, altered, or does not fit
+    +-- InferenceFault   one model output cannot be used: counted, never fatal
     +-- TransportError   a broker, socket or recording could not be used
     `-- Reject           one message is refused: counted, never fatal
 
@@ -46,6 +47,10 @@ class ConfigError(EdgeError):
 
 class BundleError(EdgeError):
     """A model bundle cannot be admitted; the message names the file and what would be right."""
+
+
+class InferenceFault(EdgeError):
+    """A model ran and its output cannot be used: NaN or infinity. Counted per frame, never fatal."""
 
 
 class TransportError(EdgeError):

@@ -43,12 +43,16 @@ class Clean(Section, kw_only=True):
         float,
         Meta(ge=0, le=60_000, description="how long a frame may wait for one with a lower `seq` that is still missing; 0: never waits"),
     ] = 0.0
-    max_gap_ms: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="a longer step between two stamps is a gap; default: never")] = None
+    max_gap_ms: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="a longer step between two stamps is a gap; default: never")
+    ] = None
     on_gap: Annotated[Literal["reset", "keep"], Meta(description="what a gap does to the windows of that device and stream")] = "reset"
-    max_age_ms: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="older samples are dropped on arrival (needs `clock = \"synced\"`)")
+    max_age_ms: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description='older samples are dropped on arrival (needs `clock = "synced"`)')
     ] = None
     max_ahead_ms: Annotated[
-        float, Meta(gt=0, description="a stamp this far ahead is refused: of wall time (synced clock) or of the previous stamp (free clock)")
+        float,
+        Meta(gt=0, description="a stamp this far ahead is refused: of wall time (synced clock) or of the previous stamp (free clock)"),
     ] = 3_600_000.0
 
 
@@ -56,10 +60,13 @@ class Stream(Section, kw_only=True):
     """One logical input: where it comes from, what it carries, how it is cleaned."""
 
     topic: Annotated[str, Meta(min_length=1, description="MQTT topic; `{device}` stands for one level and names the lane")]
+    qos: Annotated[Literal[0, 1], Meta(description="of the subscription; 1 costs an acknowledgement a message")] = 0
     kind: Annotated[Literal["telemetry", "scan"], Meta(description="samples of named channels, or LIDAR scans")] = "telemetry"
     format: Annotated[Literal["msgpack", "json"], Meta(description="how payloads are encoded, see docs/wire.md")] = "msgpack"
     channels: Annotated[dict[str, str], Meta(description="channel name to unit, in column order (telemetry)")] = {}
-    rate_hz: Annotated[Annotated[float, Meta(gt=0, le=1e6)] | None, Meta(description="nominal samples per second of one device; time windows need it")] = None
+    rate_hz: Annotated[
+        Annotated[float, Meta(gt=0, le=1e6)] | None, Meta(description="nominal samples per second of one device; time windows need it")
+    ] = None
     fields: Annotated[
         dict[str, str],
         Meta(description="JSON only: channel (or `seq`, `t`, `dt`) to its dotted path in the device's own JSON; default: the same name"),
@@ -81,7 +88,7 @@ class Features(Section, kw_only=True):
     channels: Annotated[list[str], Meta(min_length=1, description="channels of that stream")]
     window: Annotated[str | int, Meta(description='duration such as `"1s"`, or a number of samples')]
     hop: Annotated[
-        str | int, Meta(description='a new vector every so often: duration or number of samples; counted from the stamps\' own zero')
+        str | int, Meta(description="a new vector every so often: duration or number of samples; counted from the stamps' own zero")
     ] = 1
     stats: Annotated[list[str], Meta(min_length=1, description="statistics, see docs/features.md")]
 
@@ -123,11 +130,14 @@ class Actuator(Section, kw_only=True):
     unit: Annotated[str, Meta(description="unit of the value")]
     min: Annotated[float, Meta(description="smallest value ever sent")]
     max: Annotated[float, Meta(description="largest value ever sent")]
-    slew_per_s: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="fastest change in units per second; default: unlimited")] = None
+    slew_per_s: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="fastest change in units per second; default: unlimited")
+    ] = None
     ttl_ms: Annotated[float, Meta(gt=0, le=60_000, description="a command is void after this")]
     safe_value: Annotated[float, Meta(description="sent when decisions stop coming; within min and max")]
     stale_ms: Annotated[float, Meta(gt=0, le=600_000, description="no decision for this long: safe value, latched")]
-    rearm_ms: Annotated[Annotated[float, Meta(ge=0)] | None, Meta(description="decisions must flow this long before the latch opens; default: `stale_ms`")
+    rearm_ms: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="decisions must flow this long before the latch opens; default: `stale_ms`")
     ] = None
 
 

@@ -29,6 +29,7 @@ class RollingFeatures:
         trigger_rows = plan.streams[plan.stream_index[plan.trigger]].max_rows if plan.trigger else 1
         self.vectors: npt.NDArray[np.float32] = np.zeros((trigger_rows, len(plan.names)), np.float32)
         self.vector_rows: npt.NDArray[np.int64] = np.zeros(trigger_rows, np.int64)
+        self.vector_rows_view = memoryview(self.vector_rows)
         self._evicted_gaps = np.zeros((len(plan.streams), 2), np.int64)
         for lane in range(lanes):
             self.reset(lane)

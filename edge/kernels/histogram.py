@@ -9,39 +9,50 @@ STEPS = 16  # linear steps an octave
 BUCKETS = STEPS * 60  # up to 2^63 ns
 
 
-@kernel("void(int64[:, ::1], int64, int64[:, ::1], int64[::1])")
+@kernel("void(int64, int64, int64[:, ::1], int64[::1])")
+def _count(span: int, stage: int, counts: npt.NDArray[np.int64], longest: npt.NDArray[np.int64]) -> None:
+    rest = max(span, 0)
+    octave = 0
+    while rest >= 2 * STEPS:
+        rest >>= 1
+        octave += 1
+    counts[stage, octave * STEPS + rest] += 1
+    longest[stage] = max(longest[stage], span)
+
+
+@kernel("int64(int64[:, ::1], int64, int64, int64[:, ::1], int64[::1])")
 def fold_durations(
-    marks: npt.NDArray[np.int64],
-    n: int,
-    counts: npt.NDArray[np.int64],
-    longest: npt.NDArray[np.int64],
-) -> None:
-    """Add the spans between consecutive marks, and from the first to the last, to one histogram each.
+    rows: npt.NDArray[np.int64], n: int, budget: int, counts: npt.NDArray[np.int64], longest: npt.NDArray[np.int64]
+) -> int:
+    """Add the durations of n messages to the histograms of their stages.
 
     Args:
-        marks: int64 (capacity, S + 1), ns, the moments at which the S stages of a frame began and the last one ended. A zero
-            says that the stage before it was not reached.
+        rows: int64 (capacity, S + 3), ns: S durations (0: stage not reached), then three moments: end of the last stage (0: no
+            decision was made), receipt, hand-over to the socket. A hand-over holds for all rows before it that have none.
         n: rows to read.
-        counts: int64 (S + 1, BUCKETS), added to; the last row is the whole span.
-        longest: int64 (S + 1,), ns, raised.
+        budget: ns from receipt to hand-over.
+        counts: int64 (S + 2, BUCKETS), added to: the stages, end to hand-over, receipt to hand-over.
+        longest: int64 (S + 2,), ns, raised.
+
+    Returns:
+        How many decisions were handed over later than the budget.
     """
-    stages = marks.shape[1] - 1
-    for i in range(n):
-        last = 0
+    stages = rows.shape[1] - 3
+    missed = 0
+    handed = 0
+    for i in range(n - 1, -1, -1):
+        if rows[i, stages + 2]:
+            handed = rows[i, stages + 2]
         for s in range(stages):
-            if marks[i, s + 1] == 0:
-                break
-            last = s + 1
-        spans = last + 1 if last == stages else last  # a frame that ended early has no whole span
-        for s in range(spans):
-            span = max(marks[i, last] - marks[i, 0] if s == stages else marks[i, s + 1] - marks[i, s], 0)
-            rest = span
-            octave = 0
-            while rest >= 2 * STEPS:
-                rest >>= 1
-                octave += 1
-            counts[s, octave * STEPS + rest] += 1
-            longest[s] = max(longest[s], span)
+            if rows[i, s]:
+                _count(rows[i, s], s, counts, longest)
+        ended = rows[i, stages]
+        if ended:
+            at = max(handed, ended)
+            _count(at - ended, stages, counts, longest)
+            _count(at - rows[i, stages + 1], stages + 1, counts, longest)
+            missed += at - rows[i, stages + 1] > budget
+    return missed
 
 
 def bucket_value(index: int) -> int:

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out. Owns sockets and links; knows no schema."""

@@ -1,0 +1,298 @@
+"""The only file that knows every room: a RuntimeConfig in, a Pipeline or a Daemon out. Unpacks the config; rooms take plain values."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+
+from edge.clean import Gate, ScanGate
+from edge.config.load import load as load_config
+from edge.config.types import Broker, Features, Rule, RuntimeConfig, Stream
+from edge.daemon import Daemon, Plan
+from edge.errors import ConfigError, Problem
+from edge.features.plan import FeaturePlan, Group, Span, StreamShape
+from edge.features.rolling import RollingFeatures
+from edge.inference.admission import admit
+from edge.inference.bundle import load_bundle
+from edge.inference.variants import Inference
+from edge.messages import Block, RawMessage
+from edge.notify import Notifier
+from edge.pipeline.decisions import Decisions, Terms
+from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
+from edge.pipeline.lanes import Lanes
+from edge.pipeline.recipe import Pipeline
+from edge.policy import Policy, RuleSpec
+from edge.safety import ActuatorLimits, Envelope
+from edge.store.outbox import Outbox
+from edge.topics import TopicTemplate
+from edge.transport.dial import Address
+from edge.transport.mqtt import Settings
+from edge.wire.json_fields import JsonCodec
+from edge.wire.outgoing import Encoder
+from edge.wire.outputs import Outputs
+from edge.wire.scan import ScanCodec
+from edge.wire.telemetry import TelemetryCodec
+
+ALERTS_KEPT = 10_000  # alerts that wait for the broker
+ALERTS_IN_FLIGHT = 20  # paho resends everything it holds after a reconnect, so it holds little
+PACKET_OVERHEAD = 1024  # topic and properties
+_NS_PER_MS = 1_000_000
+_STAMP_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+
+
+def load(path: str | Path, *, boot_id: str | None = None, clock: Callable[[], int] | None = None, wall_offset_ns: int = 0) -> Pipeline:
+    """A pipeline file as an object to push frames into.
+
+    Args:
+        path: of the TOML file.
+        boot_id: part of every alert and command; default random.
+        clock: CLOCK_MONOTONIC in ns; None: processing takes no time, so that equal input gives equal output.
+        wall_offset_ns: Unix time minus CLOCK_MONOTONIC.
+
+    Raises:
+        ConfigError: the file is wrong; lists every problem.
+        BundleError: the model cannot be admitted.
+    """
+    pipeline = pipeline_of(load_config(Path(path)), boot_id=boot_id)
+    pipeline.run_on(clock, wall_offset_ns)
+    return pipeline
+
+
+def run(path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None) -> int:
+    """Run a pipeline file as a daemon until SIGTERM or SIGINT.
+
+    Args:
+        path: of the TOML file.
+        broker_url: instead of the file's.
+        tap: called with every message before the pipeline sees it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: the file is wrong.
+        BundleError: the model cannot be admitted.
+    """
+    return daemon(path, broker_url=broker_url, tap=tap).run()
+
+
+def daemon(
+    path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None, notifier: Notifier | None = None
+) -> Daemon:
+    """The daemon of a pipeline file, built and warm; see ``run``."""
+
+    def rebuild() -> Plan:
+        config = load_config(Path(path))
+        if broker_url is not None:
+            broker = msgspec.structs.replace(config.broker, url=broker_url)
+            config = msgspec.structs.replace(config, broker=broker)
+        return plan_of(config)
+
+    return Daemon(rebuild(), rebuild, Outbox(ALERTS_KEPT, ALERTS_IN_FLIGHT), notifier or Notifier.from_environment(), tap)
+
+
+def plan_of(config: RuntimeConfig) -> Plan:
+    """What the daemon needs for a config; the pipeline is warm."""
+    pipeline = pipeline_of(config)
+    warm_up(pipeline)
+    status = config.publish.status
+    subscriptions = [(TopicTemplate(stream.topic).subscription, stream.qos) for stream in config.streams.values()]
+    largest = max(stream.max_bytes for stream in config.streams.values())
+    return Plan(
+        pipeline,
+        link_settings(config.broker, config.name, largest + PACKET_OVERHEAD),
+        subscriptions,
+        status.topic or f"edge/{config.name}/status",
+        status.every_s,
+        config.tick_ms,
+    )
+
+
+def link_settings(broker: Broker, name: str, max_packet: int) -> Settings:
+    """The link that a config describes.
+
+    Raises:
+        ConfigError: the password file cannot be read.
+    """
+    url = urlsplit(broker.url)
+    is_tls = url.scheme == "mqtts"
+    password = broker.password
+    if broker.password_file is not None:
+        try:
+            password = Path(broker.password_file).read_text(encoding="utf-8").splitlines()[0]
+        except (OSError, UnicodeDecodeError, IndexError) as fault:
+            raise ConfigError([Problem("broker.password_file", f"cannot be read: {fault}")]) from fault
+    address = Address(
+        url.hostname or "127.0.0.1",
+        url.port or (8883 if is_tls else 1883),
+        is_tls,
+        broker.ca_file,
+        broker.cert_file,
+        broker.key_file,
+        broker.connect_timeout_s,
+    )
+    return Settings(
+        address,
+        broker.client_id or f"edge-{name[:12]}-{secrets.token_hex(4)}",
+        broker.username,
+        password,
+        broker.keepalive_s,
+        broker.retry_min_s,
+        broker.retry_max_s,
+        f"edge/{name}/availability",
+        max_packet,
+    )
+
+
+def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None) -> Pipeline:
+    """A config as a pipeline.
+
+    Raises:
+        BundleError: the model cannot be admitted.
+        ConfigError: a rule names a score that does not exist.
+    """
+    boot_id = boot_id or secrets.token_hex(4)
+    plan = feature_plan(config)
+    budget_ns = int(config.budget_ms * _NS_PER_MS)
+    model = _model(config, plan, budget_ns)
+    gap_ns = max((int((stream.clean.max_gap_ms or 0) * _NS_PER_MS) for stream in config.streams.values()), default=0)
+    policy = Policy(
+        _rules(config, plan, model),
+        config.lanes,
+        gap_ns,
+        model.name if model is not None else "",
+        model.version if model is not None else "",
+    )
+    lanes = Lanes(config.lanes)
+    terms = Terms(
+        budget_ns,
+        next((policy for policy in config.on_overrun if policy != "smaller_model"), "skip") == "safe_state",
+        "smaller_model" in config.on_overrun,
+        boot_id,
+    )
+    decisions = Decisions(model, policy, Envelope(_actuators(config), config.lanes, boot_id), _outputs(config), lanes, terms)
+    intakes = [_intake(name, stream, plan, config) for name, stream in config.streams.items()]
+    return Pipeline(config.name, intakes, RollingFeatures(plan, config.lanes), decisions, lanes, config.tick_ms * _NS_PER_MS)
+
+
+def feature_plan(config: RuntimeConfig) -> FeaturePlan:
+    """The feature vector of a config."""
+    shapes = [
+        StreamShape(
+            name,
+            stream.channels,
+            stream.rate_hz,
+            stream.max_rows,
+            int((stream.clean.max_gap_ms or 0) * _NS_PER_MS),
+            stream.clean.on_gap == "reset",
+        )
+        for name, stream in config.streams.items()
+        if stream.kind == "telemetry"
+    ]
+    return FeaturePlan(shapes, [_group(entry) for entry in config.features])
+
+
+def warm_up(pipeline: Pipeline) -> None:
+    """Touch everything that a first frame would touch for the first time, and leave no trace of it."""
+    for intake in pipeline.intakes:
+        if isinstance(intake, TelemetryIntake):
+            intake.block.n = 0
+            pipeline.features.update(intake.index, 0, intake.block)
+    pipeline.times.fold()
+
+
+def _group(entry: Features) -> Group:
+    return Group(entry.stream, tuple(entry.channels), Span.parse(entry.window), Span.parse(entry.hop), tuple(entry.stats))
+
+
+def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig) -> Intake:
+    topic = TopicTemplate(stream.topic, default_device=config.name)
+    if stream.kind == "scan":
+        return ScanIntake(name, topic, ScanCodec(stream.max_points, stream.max_bytes), ScanGate(config.lanes), {})
+    clean = stream.clean
+    channels = tuple(stream.channels)
+    bounds = [clean.range.get(channel, (-np.inf, np.inf)) for channel in channels]
+    low, high = (np.array([bound[side] for bound in bounds], np.float32) for side in (0, 1))
+    is_synced = stream.clock == "synced"
+    gate = Gate(
+        low,
+        high,
+        config.lanes,
+        lateness_ns=int(clean.lateness_ms * _NS_PER_MS),
+        max_ahead_ns=int(clean.max_ahead_ms * _NS_PER_MS),
+        max_age_ns=int((clean.max_age_ms or 0) * _NS_PER_MS),
+        is_synced=is_synced,
+    )
+    codec: JsonCodec | TelemetryCodec
+    if stream.format == "json":
+        codec = JsonCodec(channels, stream.fields, _STAMP_NS[stream.stamp_unit], stream.max_rows, stream.max_bytes)
+    else:
+        codec = TelemetryCodec(len(channels), stream.max_rows, stream.max_bytes)
+    block = Block(len(channels), stream.max_rows)
+    return TelemetryIntake(name, topic, codec, gate, block, plan.stream_index[name], stream.rate_hz, is_synced)
+
+
+def _model(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int) -> Inference | None:
+    if config.model is None:
+        return None
+    bundle = load_bundle(Path(config.model.bundle), config.model.version)
+    return admit(bundle, plan.names, plan.hash, budget_ns)
+
+
+def _rules(config: RuntimeConfig, plan: FeaturePlan, model: Inference | None) -> list[RuleSpec]:
+    labels = model.labels if model is not None else ()
+    return [_rule(rule, i, labels, plan.names) for i, rule in enumerate(config.rules)]
+
+
+def _rule(rule: Rule, i: int, labels: tuple[str, ...], features: tuple[str, ...]) -> RuleSpec:
+    if rule.score not in labels and rule.score not in features:
+        raise ConfigError([Problem(f"rules[{i}].score", f"{rule.score!r} is neither a label of the model nor a feature")])
+    is_score = rule.score in labels
+    ramp = rule.value
+    at_enter, at_one = (0.0, 0.0) if ramp is None else (ramp, ramp) if isinstance(ramp, float) else (ramp.at_enter, ramp.at_one)
+    return RuleSpec(
+        name=rule.name,
+        source="score" if is_score else "feature",
+        index=labels.index(rule.score) if is_score else features.index(rule.score),
+        enter=rule.enter,
+        exit=rule.exit,
+        hold_ns=int(rule.hold_ms * _NS_PER_MS),
+        emit=rule.emit,
+        severity=rule.severity,
+        topic=rule.topic or "",
+        actuator=rule.actuator or "",
+        at_enter=at_enter,
+        at_one=at_one,
+        otherwise=rule.otherwise,
+    )
+
+
+def _actuators(config: RuntimeConfig) -> list[ActuatorLimits]:
+    return [
+        ActuatorLimits(
+            name=name,
+            unit=actuator.unit,
+            topic=actuator.topic,
+            min=actuator.min,
+            max=actuator.max,
+            slew_per_s=actuator.slew_per_s,
+            ttl_ns=int(actuator.ttl_ms * _NS_PER_MS),
+            safe_value=actuator.safe_value,
+            stale_ns=int(actuator.stale_ms * _NS_PER_MS),
+            rearm_ns=int((actuator.stale_ms if actuator.rearm_ms is None else actuator.rearm_ms) * _NS_PER_MS),
+        )
+        for name, actuator in config.actuators.items()
+    ]
+
+
+def _outputs(config: RuntimeConfig) -> Outputs:
+    encoder = Encoder(config.format, config.budget_ms)
+    predictions = config.publish.predictions
+    if predictions is None:
+        return Outputs(encoder, encoder, None, 1, with_features=False, lanes=config.lanes)
+    prediction_encoder = Encoder(predictions.format or config.format, config.budget_ms)
+    topic = TopicTemplate(predictions.topic)
+    return Outputs(encoder, prediction_encoder, topic, predictions.every, with_features=predictions.features, lanes=config.lanes)

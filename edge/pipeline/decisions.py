@@ -1,0 +1,211 @@
+"""From a feature vector to messages: infer, decide, limit, encode. Owns the budget of a decision and the count of every outcome."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import InferenceFault
+from edge.inference.variants import Inference
+from edge.messages import Alert, Command, Intent, Outgoing, Prediction
+from edge.pipeline.lanes import Lanes
+from edge.policy import Notice, Policy
+from edge.safety import Envelope
+from edge.wire.outputs import Outputs
+
+Counter = dict[str, int]
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What holds for every decision.
+
+    Args:
+        budget_ns: from receipt to hand-over.
+        goes_safe_on_overrun: a frame without time left moves the device's actuators to their safe values; otherwise it is skipped.
+        may_go_smaller: a smaller variant may be used when time is short.
+        boot_id: of this run; part of every alert and command.
+    """
+
+    budget_ns: int
+    goes_safe_on_overrun: bool
+    may_go_smaller: bool
+    boot_id: str
+
+
+class Moment(msgspec.Struct, gc=False):
+    """The vector to decide on: whose, from when, and when now is.
+
+    Args:
+        lane: the device's lane.
+        seq: counter of the frame, or -1.
+        stamp_ns: the sender's stamp of the row that completed the vector.
+        received_ns: when the frame's bytes were read.
+        origin_ns: CLOCK_MONOTONIC that ages count from: the stamp with a synced clock, the receipt otherwise.
+        now_ns: the pipeline's time.
+    """
+
+    lane: int
+    seq: int
+    stamp_ns: int
+    received_ns: int
+    origin_ns: int
+    now_ns: int
+
+
+class Decisions:
+    """Makes decisions and counts them.
+
+    Args:
+        model: what computes scores, or None when rules act on features.
+        policy, envelope, outputs: scores to intents, intents to commands, all to bytes.
+        lanes: the table of devices.
+        terms: see Terms.
+
+    Attributes:
+        clock: CLOCK_MONOTONIC in ns, or None: processing takes no time (replay).
+        spent: ns of infer, decide, encode since it was last set to zero.
+        ended_ns: when the last decision was complete, 0 for none since it was last set to zero.
+        kept: predictions are appended here when it is a list.
+    """
+
+    def __init__(self, model: Inference | None, policy: Policy, envelope: Envelope, outputs: Outputs, lanes: Lanes, terms: Terms) -> None:
+        self.model, self.policy, self.envelope, self.outputs, self.lanes, self.terms = model, policy, envelope, outputs, lanes, terms
+        self.clock: Callable[[], int] | None = None
+        self.wall_offset_ns = 0
+        self.spent = [0, 0, 0]
+        self.ended_ns = 0
+        self.kept: list[Prediction] | None = None
+        self.made = self.raised = self.cleared = self.commands = 0
+        self.skipped: Counter = {}
+        self.failed: Counter = {}
+        self.by_variant: Counter = {}
+        self.blocked: Counter = {}
+
+    def decide(self, moment: Moment, vector: npt.NDArray[np.float32], out: list[Outgoing]) -> None:
+        """Take one vector all the way.
+
+        Args:
+            moment: whose and when.
+            vector: float32 (F,), valid until the next update of the features.
+            out: what must be sent is appended, commands and alerts before the prediction.
+        """
+        clock = self.clock
+        started = moment.now_ns if clock is None else clock()
+        remaining_ns = moment.received_ns + self.terms.budget_ns - started
+        scores: Sequence[float] = ()
+        variant = ""
+        if self.model is not None:
+            chosen = self.model.choose(remaining_ns, self.terms.may_go_smaller)
+            if chosen is None:
+                self._overrun(moment, out)
+                return
+            try:
+                scores = chosen.run(vector)
+            except InferenceFault:
+                _add(self.failed, "not_finite")
+                return
+            variant = chosen.name
+            _add(self.by_variant, variant)
+        elif remaining_ns <= 0:
+            self._overrun(moment, out)
+            return
+        inferred = started
+        if clock is not None:
+            inferred = clock()
+            if self.model is not None and chosen is not None:
+                self.model.observe(chosen, inferred - started)
+
+        self.made += 1
+        actions = self.policy.decide(moment.lane, scores, vector, moment.stamp_ns, variant)
+        self.envelope.alive(moment.lane, moment.now_ns)
+        decided = inferred if clock is None else clock()
+        if actions:
+            self._act(actions, moment, out)
+        if self.outputs.publishes_predictions or self.kept is not None:
+            self._predict(moment, scores, vector, variant, out)
+        if clock is not None:
+            self.ended_ns = clock()
+            self.spent[0] += inferred - started
+            self.spent[1] += decided - inferred
+            self.spent[2] += self.ended_ns - decided
+
+    def send_safe(self, commands: Sequence[Command], out: list[Outgoing]) -> None:
+        """Encode safe-state commands; they do not belong to a frame, so only their own life limits them."""
+        for command in commands:
+            self.commands += 1
+            out.append(self.outputs.command(command, 0.0, self.wall_offset_ns, command.expires_ns))
+
+    def forget(self, lane: int, device: str, now_ns: int, out: list[Outgoing]) -> None:
+        """The device gives up its lane: safe values if its outputs were live, and nothing is remembered."""
+        self.send_safe(self.envelope.release(lane, device, now_ns), out)
+        self.policy.reset(lane)
+        self.outputs.forget(lane, device)
+
+    def _act(self, actions: Sequence[Intent | Notice], moment: Moment, out: list[Outgoing]) -> None:
+        device = self.lanes.devices[moment.lane]
+        now_ns = moment.now_ns if self.clock is None else self.clock()
+        age_ms = (now_ns - moment.origin_ns) / 1e6
+        for action in actions:
+            if isinstance(action, Notice):
+                out.append(self.outputs.alert(self._alert(action, device, moment), age_ms, self.wall_offset_ns))
+                continue
+            limited = self.envelope.limit(action, moment.lane, device, moment.now_ns)
+            if isinstance(limited, Command):
+                self.commands += 1
+                not_after_ns = moment.received_ns + self.terms.budget_ns
+                out.append(self.outputs.command(limited, age_ms, self.wall_offset_ns, not_after_ns))
+            else:
+                _add(self.blocked, limited.reason)
+
+    def _alert(self, notice: Notice, device: str, moment: Moment) -> Alert:
+        if notice.state == "raised":
+            self.raised += 1
+        else:
+            self.cleared += 1
+        seq = self.raised + self.cleared
+        return Alert(
+            id=f"{self.terms.boot_id}-a{seq}",
+            device=device,
+            boot_id=self.terms.boot_id,
+            seq=seq,
+            issued_ns=moment.now_ns,
+            name=notice.rule,
+            state=notice.state,
+            severity=notice.severity,
+            value=notice.cause.score,
+            cause=notice.cause,
+            stamp_ns=moment.stamp_ns,
+            topic=notice.topic.replace("{device}", device),
+        )
+
+    def _predict(self, moment: Moment, scores: Sequence[float], vector: npt.NDArray[np.float32], variant: str, out: list[Outgoing]) -> None:
+        is_published = self.outputs.wants_prediction(moment.lane)
+        if not is_published and self.kept is None:
+            return
+        model = self.model
+        prediction = Prediction(
+            self.lanes.devices[moment.lane],
+            moment.seq,
+            moment.stamp_ns,
+            moment.received_ns,
+            dict(zip(model.labels, scores, strict=True)) if model is not None else {},
+            vector.copy() if self.outputs.with_features or self.kept is not None else None,
+            model.name if model is not None else "",
+            model.version if model is not None else "",
+            variant,
+        )
+        if is_published:
+            out.append(self.outputs.prediction(prediction))
+        if self.kept is not None:
+            self.kept.append(prediction)
+
+    def _overrun(self, moment: Moment, out: list[Outgoing]) -> None:
+        _add(self.skipped, "overrun")
+        if self.terms.goes_safe_on_overrun:
+            device = self.lanes.devices[moment.lane]
+            self.send_safe(self.envelope.trip(moment.lane, device, moment.now_ns, "overrun"), out)
+
+
+def _add(counter: Counter, name: str) -> None:
+    counter[name] = counter.get(name, 0) + 1

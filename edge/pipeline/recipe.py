@@ -1,0 +1,266 @@
+"""The recipe: decode, admit, update, decide. Reads top to bottom like a list.
+
+Live, replay, tests and the harness drive this very object. Time is what ``received_ns`` and ``tick`` say: checks that need no
+frame run on a grid of absolute multiples of the tick period, before the frame that comes after them, so that a replay decides what
+the live run decided. Only stage times and budgets look at the injected clock.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy.typing as npt
+
+from edge.clean import Counts
+from edge.errors import Reason, Reject
+from edge.features.rolling import RollingFeatures
+from edge.messages import Alert, Block, Command, Outgoing, Prediction, RawMessage
+from edge.pipeline.decisions import Decisions, Moment
+from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
+from edge.pipeline.lanes import Lanes
+from edge.pipeline.timing import StageTimes
+
+_END_OF_TIME_NS = 1 << 62
+
+
+class Result(msgspec.Struct):
+    """What a push led to, in order; each prediction carries its feature vector."""
+
+    predictions: list[Prediction]
+    alerts: list[Alert]
+    commands: list[Command]
+
+
+class Pipeline:
+    """One pipeline file at work.
+
+    Args:
+        name: of the pipeline; also the device of streams whose topic names none.
+        intakes: the streams.
+        features: windows of every stream and lane.
+        decisions: vectors to messages.
+        lanes: the table of devices.
+        tick_ns: period of the checks that need no frame.
+
+    Attributes:
+        times: stage histograms.
+        withheld: commands that were made and not handed over, by reason.
+        unrouted: messages on topics that no stream has.
+    """
+
+    def __init__(
+        self, name: str, intakes: Sequence[Intake], features: RollingFeatures, decisions: Decisions, lanes: Lanes, tick_ns: int
+    ) -> None:
+        self.name = name
+        self.intakes, self.features, self.decisions, self.lanes = tuple(intakes), features, decisions, lanes
+        self.times = StageTimes(decisions.terms.budget_ns)
+        self.withheld: dict[str, int] = {}
+        self.unrouted = 0
+        self._tick_ns = tick_ns
+        self._next_tick_ns = 0
+        self._now_ns = 0
+        self._features_ns = 0
+        self._routes: dict[str, tuple[Intake, int]] = {}
+        self._topics_of: list[list[str]] = [[] for _ in lanes.devices]
+        self._scan_intakes = [intake for intake in intakes if isinstance(intake, ScanIntake)]
+
+    def run_on(self, clock: Callable[[], int] | None, wall_offset_ns: int) -> None:
+        """Say what time it is.
+
+        Args:
+            clock: CLOCK_MONOTONIC in ns, or None: processing takes no time.
+            wall_offset_ns: Unix time minus CLOCK_MONOTONIC.
+        """
+        self.decisions.clock = clock
+        self.decisions.wall_offset_ns = wall_offset_ns
+
+    def step(self, raw: RawMessage) -> list[Outgoing]:
+        """Take one message all the way; a scan is only noted, see ``flush_scans``.
+
+        Returns:
+            What must be sent, in order.
+        """
+        out: list[Outgoing] = []
+        if raw.received_ns >= self._next_tick_ns:
+            self._tick_until(raw.received_ns, out)
+        if raw.received_ns > self._now_ns:
+            self._now_ns = raw.received_ns
+        route = self._routes.get(raw.topic) or self._find_route(raw.topic, out)
+        if route is None:
+            return out
+        intake, lane = route
+        self.lanes.touch(lane, self._now_ns)
+        if raw.is_retained:
+            intake.gate.counts.received += 1
+            intake.gate.counts.drop(Reason.RETAINED)
+        elif isinstance(intake, TelemetryIntake):
+            self._step_telemetry(intake, lane, raw, out)
+        else:
+            intake.note(lane, raw)
+        return out
+
+    def _step_telemetry(self, intake: TelemetryIntake, lane: int, raw: RawMessage, out: list[Outgoing]) -> None:
+        clock = self.decisions.clock or self._stopped_clock
+        block, gate = intake.block, intake.gate
+        block.received_ns = raw.received_ns
+        started = clock()
+        try:
+            intake.codec.decode(raw.payload, block)
+        except Reject as reject:
+            gate.counts.received += 1
+            gate.counts.refuse(reject.reason)
+            return
+        decoded = clock()
+        ready = gate.admit(block, lane, self.decisions.wall_offset_ns)
+        admitted = clock()
+        spent = self.decisions.spent
+        spent[0] = spent[1] = spent[2] = self._features_ns = self.decisions.ended_ns = 0
+        for good in ready:
+            self._use(intake, lane, good, out)
+        if self.decisions.clock is not None:
+            durations = (decoded - started, admitted - decoded, self._features_ns, spent[0], spent[1], spent[2])
+            self.times.add(durations, self.decisions.ended_ns, raw.received_ns)
+
+    def _use(self, intake: TelemetryIntake, lane: int, block: Block, out: list[Outgoing]) -> None:
+        clock = self.decisions.clock or self._stopped_clock
+        started = clock()
+        emitted = self.features.update(intake.index, lane, block)
+        self._features_ns += clock() - started
+        for i in range(emitted):
+            stamp_ns = block.stamps_view[self.features.vector_rows_view[i]]
+            origin_ns = stamp_ns - self.decisions.wall_offset_ns if intake.is_synced else block.received_ns
+            moment = Moment(lane, block.seq, stamp_ns, block.received_ns, origin_ns, self._now_ns)
+            self.decisions.decide(moment, self.features.vectors[i], out)
+
+    def flush_scans(self) -> list[Outgoing]:
+        """Take the newest scan of every device all the way; call when no more input is at hand."""
+        for intake in self._scan_intakes:
+            if intake.waiting:
+                intake.flush()
+        return []
+
+    def tick(self, now_ns: int) -> list[Outgoing]:
+        """Run the checks that need no frame: silence, and frames that waited long enough for an earlier one."""
+        out: list[Outgoing] = []
+        self._tick_until(now_ns, out)
+        return out
+
+    def stop(self, now_ns: int) -> list[Outgoing]:
+        """The end: frames that wait are used, live outputs go to their safe values."""
+        out = self.tick(now_ns)
+        self._now_ns = max(self._now_ns, now_ns)
+        self._release_held(_END_OF_TIME_NS, out)
+        self.flush_scans()
+        for lane, device in enumerate(self.lanes.devices[: len(self.lanes)]):
+            self.decisions.send_safe(self.decisions.envelope.release(lane, device, self._now_ns), out)
+        return out
+
+    def go_safe(self, now_ns: int, reason: str) -> list[Outgoing]:
+        """Move every live output to its safe value now, and latch it there until decisions flow again."""
+        out: list[Outgoing] = []
+        for lane, device in enumerate(self.lanes.devices[: len(self.lanes)]):
+            self.decisions.send_safe(self.decisions.envelope.trip(lane, device, max(self._now_ns, now_ns), reason), out)
+        return out
+
+    def push(
+        self,
+        stream: str,
+        rows: npt.ArrayLike,
+        *,
+        device: str = "",
+        stamps: npt.ArrayLike | None = None,
+        seq: int = -1,
+        received_ns: int | None = None,
+    ) -> Result:
+        """Push samples from Python, past the codec and through everything after it.
+
+        Args:
+            stream: name of a telemetry stream.
+            rows: (n, C) in the stream's channel order, at most ``max_rows``.
+            device: which device; default the pipeline's name.
+            stamps: (n,) int ns; default: one period of ``rate_hz`` after the other.
+            seq: the sender's counter, if any.
+            received_ns: CLOCK_MONOTONIC; default: the last stamp.
+
+        Raises:
+            ValueError: an unknown stream, a wrong shape, or neither stamps nor a rate.
+        """
+        intake = next((intake for intake in self.intakes if intake.name == stream and isinstance(intake, TelemetryIntake)), None)
+        if not isinstance(intake, TelemetryIntake):
+            raise ValueError(f"no telemetry stream {stream!r}; there are {', '.join(intake.name for intake in self.intakes)}")
+        intake.fill(rows, stamps, seq, device or self.name)
+        block = intake.block
+        block.received_ns = int(block.stamps[block.n - 1]) if received_ns is None else received_ns
+        out = self.tick(block.received_ns)
+        self._now_ns = max(self._now_ns, block.received_ns)
+        lane = self._lane_of(device or self.name, out)
+        self.lanes.touch(lane, self._now_ns)
+        self.decisions.kept = kept = []
+        for good in intake.gate.admit(block, lane, self.decisions.wall_offset_ns):
+            self._use(intake, lane, good, out)
+        self.decisions.kept = None
+        messages = [outgoing.message for outgoing in out]
+        return Result(
+            kept,
+            [message for message in messages if isinstance(message, Alert)],
+            [message for message in messages if isinstance(message, Command)],
+        )
+
+    def count_oversized(self, topic: str) -> None:
+        """A transport skipped a payload that is larger than any stream takes."""
+        for intake in self.intakes:
+            if intake.topic.match(topic) is not None:
+                intake.gate.counts.received += 1
+                intake.gate.counts.refuse(Reason.TOO_LARGE)
+                return
+        self.unrouted += 1
+
+    def count_withheld(self, reason: str) -> None:
+        """A command was not handed over, because it came too late or the link could not take it."""
+        self.withheld[reason] = self.withheld.get(reason, 0) + 1
+
+    def counts(self) -> dict[str, Counts]:
+        """The accounting of every stream."""
+        return {intake.name: intake.gate.counts for intake in self.intakes}
+
+    def _stopped_clock(self) -> int:
+        return self._now_ns
+
+    def _find_route(self, topic: str, out: list[Outgoing]) -> tuple[Intake, int] | None:
+        for intake in self.intakes:
+            device = intake.topic.match(topic)
+            if device is not None:
+                lane = self._lane_of(device, out)
+                self._routes[topic] = (intake, lane)
+                self._topics_of[lane].append(topic)
+                return intake, lane
+        self.unrouted += 1
+        return None
+
+    def _lane_of(self, device: str, out: list[Outgoing]) -> int:
+        lane = self.lanes.find(device)
+        if lane >= 0:
+            return lane
+        lane = self.lanes.next_free()
+        if self.lanes.devices[lane]:
+            for topic in self._topics_of[lane]:
+                self._routes.pop(topic)[0].forget(lane, topic)
+            self._topics_of[lane].clear()
+            self.features.reset(lane)
+            self.decisions.forget(lane, self.lanes.devices[lane], self._now_ns, out)
+        self.lanes.assign(device, lane, self._now_ns)
+        return lane
+
+    def _tick_until(self, now_ns: int, out: list[Outgoing]) -> None:
+        if not self._next_tick_ns:
+            self._next_tick_ns = (now_ns // self._tick_ns + 1) * self._tick_ns
+        while self._next_tick_ns <= now_ns:
+            self._now_ns = self._next_tick_ns
+            self._next_tick_ns += self._tick_ns
+            self._release_held(self._now_ns, out)
+            self.decisions.send_safe(self.decisions.envelope.tick(self._now_ns, self.lanes.devices), out)
+
+    def _release_held(self, now_ns: int, out: list[Outgoing]) -> None:
+        for intake in self.intakes:
+            if isinstance(intake, TelemetryIntake):
+                for lane, block in intake.gate.release(now_ns, self.decisions.wall_offset_ns):
+                    self._use(intake, lane, block, out)

@@ -1,0 +1,59 @@
+"""What a pipeline reports of itself: plain data, ready for JSON."""
+
+from typing import Any
+
+from edge.pipeline.recipe import Pipeline
+
+
+def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
+    """Counters and latencies of a pipeline.
+
+    Args:
+        pipeline: which.
+        uptime_ns: since the process began.
+    """
+    decisions, times = pipeline.decisions, pipeline.times
+    latency = times.summary()
+    withheld = sum(pipeline.withheld.values())
+    return {
+        "name": pipeline.name,
+        "boot_id": decisions.terms.boot_id,
+        "uptime_s": round(uptime_ns * 1e-9, 1),
+        "model": f"{decisions.model.name} {decisions.model.version}" if decisions.model is not None else "",
+        "lanes": {"used": len(pipeline.lanes), "of": len(pipeline.lanes.devices), "evictions": pipeline.lanes.evictions},
+        "streams": {intake.name: _stream(pipeline, intake.name) for intake in pipeline.intakes},
+        "unrouted": pipeline.unrouted,
+        "decisions": {
+            "made": decisions.made,
+            "skipped": _sorted(decisions.skipped),
+            "failed": _sorted(decisions.failed),
+            "by_variant": _sorted(decisions.by_variant),
+        },
+        "budget": {"met": times.decisions - times.missed, "missed": times.missed, "withheld": withheld},
+        "alerts": {"raised": decisions.raised, "cleared": decisions.cleared},
+        "commands": {"sent": decisions.commands - withheld, "withheld": _sorted(pipeline.withheld), "blocked": _sorted(decisions.blocked)},
+        "latency_us": latency,
+    }
+
+
+def _stream(pipeline: Pipeline, name: str) -> dict[str, Any]:
+    counts = pipeline.counts()[name]
+    plan = pipeline.features.plan
+    index = plan.stream_index.get(name)
+    return {
+        "received": counts.received,
+        "used": counts.used,
+        "held": counts.held,
+        "late": counts.late,
+        "duplicate": counts.duplicate,
+        "invalid": _sorted(counts.invalid),
+        "dropped": _sorted(counts.dropped),
+        "lost_frames": counts.lost_frames,
+        "resyncs": counts.resyncs,
+        "gaps": pipeline.features.gaps(index) if index is not None else 0,
+        "overflows": pipeline.features.overflows(index) if index is not None else 0,
+    }
+
+
+def _sorted(counts: dict[Any, int]) -> dict[str, int]:
+    return {str(name): counts[name] for name in sorted(counts)}

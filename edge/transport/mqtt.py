@@ -1,0 +1,345 @@
+"""One link to one MQTT broker: connects, subscribes, receives, sends; comes back by itself.
+
+paho owns the protocol through its external-loop interface, on a socket of ours (see packets.py). Every attempt gets a new paho
+client, so that nothing of a dead session survives: alerts that were not acknowledged are put back by their outbox, commands and
+predictions are never repeated.
+"""
+
+import logging
+import random
+import selectors
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge.errors import TransportError
+from edge.messages import Outgoing, RawMessage
+from edge.transport.dial import Address, Dialer
+from edge.transport.packets import WRITE_BYTES, PacketSocket, publish_header, publish_prefix
+
+_log = logging.getLogger(__name__)
+
+FAST_LANE_BACKLOG = 65_536  # bytes waiting beyond which predictions and status are dropped: the link does not keep up
+PREFIXES = 65_536  # topics whose encoding is remembered
+STABLE_S = 10.0  # a link that lived this long was good: the next wait is the shortest again
+_UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How to reach a broker and who we are there.
+
+    Args:
+        address: host, port, TLS.
+        client_id: MQTT client id.
+        username, password: or None.
+        keepalive_s: a link silent for 1.5 times this is dead.
+        retry_min_s, retry_max_s: first and longest wait before reconnecting.
+        availability_topic: retained ``online``, ``stopped`` or (last will) ``offline``; "" for none.
+        max_packet: largest packet accepted.
+    """
+
+    address: Address
+    client_id: str
+    username: str | None = None
+    password: str | None = None
+    keepalive_s: int = 30
+    retry_min_s: float = 0.25
+    retry_max_s: float = 10.0
+    availability_topic: str = ""
+    max_packet: int = 131_072
+
+
+class Handlers(msgspec.Struct):
+    """What the owner of a link wants to hear.
+
+    Args:
+        on_message: a message came.
+        on_oversized: a message on this topic was larger than ``max_packet`` and was skipped.
+        on_up: connected and subscribed.
+        on_down: the link is gone; what was in flight is not acknowledged.
+        on_acked: the broker took the message with this token.
+    """
+
+    on_message: Callable[[RawMessage], None]
+    on_oversized: Callable[[str], None] = lambda _topic: None
+    on_up: Callable[[], None] = lambda: None
+    on_down: Callable[[], None] = lambda: None
+    on_acked: Callable[[int], None] = lambda _token: None
+
+
+class _Client(paho.Client):
+    """paho on a socket that is already connected."""
+
+    def __init__(self, settings: Settings, protocol: MQTTProtocolVersion) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, settings.client_id, protocol=protocol, reconnect_on_failure=False)
+        self.ready_socket: PacketSocket | None = None
+
+    def _create_socket(self) -> Any:
+        return self.ready_socket
+
+
+class MqttTransport:
+    """A link to a broker, driven by the reactor's selector and by ``poll``.
+
+    Args:
+        settings: see Settings.
+        subscriptions: (topic filter, QoS).
+        handlers: see Handlers.
+        selector: where the socket is registered; ``data`` of each key is a callable that takes the event mask.
+        wake: see Dialer.
+
+    Attributes:
+        is_up: connected and subscribed.
+        state: one line for people, such as ``connected to mqtt://127.0.0.1:1883 (MQTT 5)``.
+        connects: number of times the link came up.
+        last_error: why it was last down, or "".
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        subscriptions: Sequence[tuple[str, int]],
+        handlers: Handlers,
+        selector: selectors.BaseSelector,
+        wake: Callable[[], None],
+    ) -> None:
+        self.is_up = False
+        self.state = f"not connected to {settings.address}"
+        self.last_error = ""
+        self.connects = 0
+        self._settings, self._subscriptions, self._handlers, self._selector = settings, list(subscriptions), handlers, selector
+        self._dialer = Dialer(wake)
+        self._protocol = MQTTProtocolVersion.MQTTv5
+        self._client: _Client | None = None
+        self._socket: PacketSocket | None = None
+        self._received_ns = 0
+        self._deadline_ns = 0  # for CONNACK
+        self._retry_ns = 0
+        self._wait_s = settings.retry_min_s
+        self._up_since_ns = 0
+        self._prefixes: dict[tuple[str, int], bytes] = {}
+        self._is_closing = False
+        self._refusal = ""  # what the broker said against this connection
+
+    # -- receiving -----------------------------------------------------------------------------------------------------------
+
+    def poll(self, now_ns: int) -> None:
+        """Move the link along: attempts, time-outs, keepalive. Call at every tick and after a wake."""
+        if self._client is None:
+            self._poll_attempt(now_ns)
+            return
+        if not self.is_up and now_ns > self._deadline_ns:
+            self._drop("no CONNACK in time")
+        elif self.is_up and now_ns - self._received_ns > self._settings.keepalive_s * 1_500_000_000:
+            self._drop(f"silent for {self._settings.keepalive_s * 1.5:g} s")
+        else:
+            self._client.loop_misc()
+            self._check_client()
+
+    def _poll_attempt(self, now_ns: int) -> None:
+        result = self._dialer.take()
+        if isinstance(result, TransportError):
+            self._retry_later(str(result))
+        elif result is not None:
+            self._open(result, now_ns)
+        elif not self._dialer.is_busy and now_ns >= self._retry_ns and not self._is_closing:
+            self._dialer.start(self._settings.address)
+
+    def _open(self, sock: Any, now_ns: int) -> None:
+        settings = self._settings
+        is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        self._socket = PacketSocket(
+            sock,
+            settings.max_packet,
+            is_v5=is_v5,
+            on_publish=self._on_publish,
+            on_oversized=self._handlers.on_oversized,
+            on_control=self._on_control,
+        )
+        client = self._client = _Client(settings, self._protocol)
+        client.ready_socket = self._socket
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_slow_message
+        client.on_publish = self._on_published
+        client.on_disconnect = self._on_disconnect
+        if settings.username is not None:
+            client.username_pw_set(settings.username, settings.password)
+        if settings.availability_topic:
+            client.will_set(settings.availability_topic, "offline", qos=1, retain=True)
+        self._refusal = ""
+        self._received_ns = now_ns
+        self._deadline_ns = now_ns + int(settings.address.timeout_s * 1e9)
+        self._prefixes.clear()
+        self._selector.register(self._socket, selectors.EVENT_READ, self._on_ready)
+        client.connect(settings.address.host, settings.address.port, settings.keepalive_s)
+        self._settle()
+
+    def _on_ready(self, mask: int) -> None:
+        if self._socket is None:
+            return
+        self._received_ns = time.monotonic_ns()
+        try:
+            if mask & selectors.EVENT_READ:
+                self._socket.read()
+            self._settle()
+        except (OSError, TransportError) as fault:
+            self._drop(str(fault))
+
+    def _settle(self) -> None:
+        """Let paho write what it wants, and ask for writability exactly while bytes wait."""
+        if self._client is not None and self._client.want_write():
+            self._client.loop_write()
+        self._check_client()
+        if self._socket is not None:
+            is_drained = self._socket.flush()
+            wanted = selectors.EVENT_READ if is_drained else selectors.EVENT_READ | selectors.EVENT_WRITE
+            if self._selector.get_key(self._socket).events != wanted:
+                self._selector.modify(self._socket, wanted, self._on_ready)
+
+    def _on_publish(self, topic: str, payload: bytes, is_retained: bool) -> None:
+        self._handlers.on_message(RawMessage(topic, payload, self._received_ns, is_retained))
+
+    def _on_slow_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        self._handlers.on_message(RawMessage(message.topic, bytes(message.payload), self._received_ns, message.retain))
+
+    def _on_control(self) -> None:
+        if self._client is not None:
+            self._client.loop_read()
+
+    def _check_client(self) -> None:
+        if self._client is not None and self._client.socket() is None:
+            self._drop("closed by the broker")
+
+    # -- coming and going ----------------------------------------------------------------------------------------------------
+
+    def _on_connect(self, client: paho.Client, _userdata: object, _flags: object, reason: Any, _properties: object) -> None:
+        if reason.is_failure:
+            self._refusal = f"the broker refuses: {reason}"
+            if str(reason) == _UNSUPPORTED_PROTOCOL:
+                self._next_protocol()
+            return
+        if self._protocol == MQTTProtocolVersion.MQTTv5:
+            # Retained copies are of unknown age; a 3.1.1 broker sends them, marked.
+            topics: Any = [
+                (topic, SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)) for topic, qos in self._subscriptions
+            ]
+        else:
+            topics = self._subscriptions
+        if topics:
+            client.subscribe(topics)
+        else:
+            self._come_up()
+
+    def _on_disconnect(self, _client: paho.Client, _userdata: object, flags: Any, reason: Any, _properties: object) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._refusal = f"the broker ends the connection: {reason}"
+
+    def _on_subscribe(self, _client: paho.Client, _userdata: object, _mid: int, reasons: Sequence[Any], _properties: object) -> None:
+        for (topic, _qos), reason in zip(self._subscriptions, reasons, strict=False):
+            if reason.is_failure:
+                _log.error("the broker denies the subscription to %s: %s", topic, reason)
+        self._come_up()
+
+    def _come_up(self) -> None:
+        version = "5" if self._protocol == MQTTProtocolVersion.MQTTv5 else "3.1.1"
+        self.is_up = True
+        self.connects += 1
+        self.last_error = ""
+        self.state = f"connected to {self._settings.address} (MQTT {version})"
+        self._up_since_ns = time.monotonic_ns()
+        _log.info("%s", self.state)
+        self._announce("online")
+        self._handlers.on_up()
+
+    def _announce(self, availability: str) -> None:
+        if self._client is not None and self._settings.availability_topic:
+            self._client.publish(self._settings.availability_topic, availability, qos=1, retain=True)
+
+    def _next_protocol(self) -> None:
+        is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        self._protocol = MQTTProtocolVersion.MQTTv311 if is_v5 else MQTTProtocolVersion.MQTTv5
+
+    def _drop(self, reason: str) -> None:
+        """Let go of the connection, whatever state it is in, and plan the next attempt."""
+        sock, was_up = self._socket, self.is_up
+        self._socket = self._client = None
+        self.is_up = False
+        if sock is not None:
+            self._selector.unregister(sock) if sock in self._selector.get_map() else None
+            sock.close()
+        if not was_up and not self._refusal:
+            self._next_protocol()  # a broker that closes at CONNECT may not know MQTT 5
+        if was_up and time.monotonic_ns() - self._up_since_ns > STABLE_S * 1e9:
+            self._wait_s = self._settings.retry_min_s
+        self._retry_later(self._refusal or reason)
+        if was_up:
+            self._handlers.on_down()
+
+    def _retry_later(self, reason: str) -> None:
+        wait_s = self._wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that a fleet does not return at once
+        self._retry_ns = time.monotonic_ns() + int(wait_s * 1e9)
+        self._wait_s = min(self._wait_s * 2, self._settings.retry_max_s)
+        self.state = f"not connected to {self._settings.address}: {reason}"
+        if reason != self.last_error and not self._is_closing:
+            _log.warning("%s; trying again, at most every %g s", self.state, self._settings.retry_max_s)
+        self.last_error = reason
+
+    # -- sending -------------------------------------------------------------------------------------------------------------
+
+    def send(self, outgoing: Outgoing) -> bool:
+        """Queue a QoS 0 message; ``flush`` hands it to the socket.
+
+        Returns:
+            False when it cannot leave now: the link is down or does not keep up. A command is taken only when nothing waits
+            before it, because what waits gets old.
+        """
+        sock = self._socket
+        if sock is None or not self.is_up:
+            return False
+        if sock.is_stalled and (outgoing.kind == "command" or sock.backlog > FAST_LANE_BACKLOG):
+            return False
+        expiry_s = -(-outgoing.ttl_ns // 1_000_000_000)
+        key = (outgoing.topic, expiry_s)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            if len(self._prefixes) >= PREFIXES:
+                self._prefixes.clear()
+            is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+            prefix = self._prefixes[key] = publish_prefix(outgoing.topic, is_v5=is_v5, expiry_s=expiry_s)
+        payload = outgoing.payload
+        sock.queue(publish_header(len(prefix) + len(payload)), prefix, payload)
+        return True
+
+    def send_acked(self, outgoing: Outgoing) -> int | None:
+        """Send with QoS 1; the token comes back through ``on_acked``. None when the link is down."""
+        if self._client is None or not self.is_up or (self._socket is not None and self._socket.backlog > WRITE_BYTES // 2):
+            return None
+        return self._client.publish(outgoing.topic, outgoing.payload, qos=1).mid
+
+    def _on_published(self, _client: paho.Client, _userdata: object, mid: int, _reason: object, _properties: object) -> None:
+        self._handlers.on_acked(mid)
+
+    def flush(self) -> None:
+        """Hand what was queued to the socket."""
+        if self._socket is not None:
+            try:
+                self._settle()
+            except OSError as fault:
+                self._drop(str(fault))
+
+    def close(self) -> None:
+        """Say goodbye: ``stopped`` to the availability topic, then DISCONNECT. What the kernel does not take at once is lost."""
+        self._is_closing = True
+        if self._client is not None and self.is_up:
+            self._announce("stopped")
+            self._client.disconnect()
+        self.flush()
+        self._settings = msgspec.structs.replace(self._settings, availability_topic="")
+        if self._socket is not None:
+            self._drop("stopped")
