@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edge.messages import Cause, Intent, Severity
 
 _NOTHING: tuple[()] = ()
+_NEVER_NS = 1 << 64  # more than any two stamps are apart
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -112,7 +113,7 @@ class Policy:
     Args:
         rules: in file order: of several command rules with one actuator, the first that has something to ask for is heard.
         lanes: number of lanes, >= 1.
-        gap_ns: a longer step between two stamps breaks a hold, > 0.
+        gap_ns: a longer step between two stamps breaks a hold, >= 0; 0: no step does.
         model, version: go into every cause.
 
     Raises:
@@ -122,11 +123,11 @@ class Policy:
     def __init__(self, rules: Sequence[RuleSpec], lanes: int, gap_ns: int, model: str, version: str) -> None:
         if len({rule.name for rule in rules}) != len(rules):
             raise ValueError("two rules share a name")
-        if lanes < 1 or gap_ns < 1:
-            raise ValueError(f"lanes and gap_ns must be 1 or more, not {lanes} and {gap_ns}")
+        if lanes < 1 or gap_ns < 0:
+            raise ValueError(f"lanes must be 1 or more and gap_ns 0 or more, not {lanes} and {gap_ns}")
         actuators = list(dict.fromkeys(rule.actuator for rule in rules if rule.actuator))
         self._rules = tuple(_Rule.compiled(rule, actuators) for rule in rules)
-        self._gap_ns = gap_ns
+        self._gap_ns = gap_ns or _NEVER_NS
         self._model = model
         self._version = version
         # Flat, indexed [lane * rules + rule]. A hold that is running has the stamps of its first and its latest value.
