@@ -1,0 +1,73 @@
+# Everything happens in a virtual environment inside the checkout (.venv); nothing is installed anywhere else.
+# Needs: git, make, python3 >= 3.11 with its venv module. Choose an interpreter with: make PYTHON=python3.12 run
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types bench train clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.installed-run ## the demo: a real recording, live (make run ARGS="--seconds 20")
+	@$(BIN)/edge demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## all tests (make test ARGS="-k gate")
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## style, format, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev ## mypy --strict
+	@$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev ## side by side with C and with plain Python (needs mosquitto, libmosquitto-dev, gcc)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+train: $(VENV)/.installed-train ## train the activity-watch model again from its source data
+	@$(BIN)/python models/activity-watch/train.py $(ARGS)
+
+clean: ## remove the virtual environment and everything generated
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp files are older than pyproject.toml and constraints.txt when either changed: then, and only then, pip runs again.
+# constraints.txt also holds for the packages that pip needs to build this one (PIP_CONSTRAINT reaches the build environment).
+INSTALL = PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+
+$(VENV)/.installed-run: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing what running needs into $(VENV) (once, up to a minute) ..."
+	@$(INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing what development needs into $(VENV) (once, up to two minutes) ..."
+	@$(INSTALL) --editable '.[demo,dev]'
+	@touch $@ $(VENV)/.installed-run
+
+$(VENV)/.installed-train: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing what training needs into $(VENV) (once, up to two minutes) ..."
+	@$(INSTALL) --editable '.[train]'
+	@touch $@
+
+# An interpreter is only taken when it really runs, is new enough and can make a virtual environment.
+# Version managers leave names such as python3.12 on the PATH that do not run.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
+
+$(VENV)/.created:
+	@if [ -z "$(PYTHON)" ]; then \
+		if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "python3 is new enough, but its venv module is missing. On Debian and Ubuntu: sudo apt-get install python3-venv"; \
+		else \
+			echo "no Python >= 3.11 found. On Debian 12, Ubuntu 24.04 and newer: sudo apt-get install python3 python3-venv"; \
+		fi; \
+		echo "or name another interpreter: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; \
+	fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is not a Python >= 3.11"; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { echo "no virtual environment could be made; on Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@touch $@

@@ -1,0 +1,20 @@
+"""One option for the whole suite: ``--fail-on-skip``, for continuous integration, where a skipped test is a hole."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fail-on-skip", action="store_true", help="fail when any test is skipped")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(reporter.stats.get("skipped", [])) if reporter is not None else 0
+    if session.config.getoption("--fail-on-skip") and skipped and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    if terminalreporter.config.getoption("--fail-on-skip") and skipped:
+        terminalreporter.write_line(f"{skipped} skipped, and --fail-on-skip was given", red=True)
