@@ -18,26 +18,6 @@ from edge.messages import Alert, Outgoing, Severity
 _SEVERITIES: tuple[str, ...] = get_args(Severity)  # least severe first
 
 
-class OutboxCounts(msgspec.Struct, frozen=True):
-    """Where alerts are. Always: accepted = delivered + waiting + in_flight + evicted.
-
-    Args:
-        accepted: ever added.
-        delivered: acknowledged.
-        waiting: not sent, or sent over a link that was lost since.
-        in_flight: sent, not yet acknowledged.
-        evicted: given up because the box was full.
-        stray_acks: acknowledgements of tokens that are not in flight; ignored.
-    """
-
-    accepted: int
-    delivered: int
-    waiting: int
-    in_flight: int
-    evicted: int
-    stray_acks: int
-
-
 class _Entry(msgspec.Struct, gc=False):
     number: int
     level: int  # index of the severity
@@ -121,29 +101,33 @@ class Outbox:
         self._in_flight[token] = self._offered
         self._offered = None
 
-    def acked(self, token: int) -> bool:
-        """The transport acknowledged a token. False, and counted, when no alert is in flight under it."""
+    def acked(self, token: int) -> None:
+        """The transport acknowledged a token; counted as stray and ignored when no alert is in flight under it."""
         if self._in_flight.pop(token, None) is None:
             self._stray += 1
-            return False
-        self._delivered += 1
-        return True
+        else:
+            self._delivered += 1
 
-    def link_lost(self) -> int:
-        """Puts everything that is not acknowledged back in front, in its original order; all tokens become void.
-
-        Returns:
-            How many were in flight.
-        """
+    def link_lost(self) -> None:
+        """Puts everything that is not acknowledged back in front, in its original order; all tokens become void."""
         back = list(self._in_flight.values()) + ([self._offered] if self._offered else [])
-        count = len(self._in_flight)
         self._in_flight.clear()
         self._offered = None
         for entry in reversed(back):  # in flight is a dict in the order of sending, which is the order of acceptance
             self._waiting[entry.level].appendleft(entry)
-        return count
 
-    def counts(self) -> OutboxCounts:
-        """Where alerts are now."""
+    def counts(self) -> dict[str, int]:
+        """Where alerts are. Always: accepted = delivered + waiting + in_flight + evicted.
+
+        ``waiting`` was not sent, or over a link that was lost since; ``in_flight`` was sent and is not acknowledged; ``evicted``
+        was given up because the box was full; ``stray_acks`` counts acknowledgements of tokens that were not in flight.
+        """
         in_flight = len(self._in_flight)
-        return OutboxCounts(self._accepted, self._delivered, len(self) - in_flight, in_flight, self._evicted, self._stray)
+        return {
+            "accepted": self._accepted,
+            "delivered": self._delivered,
+            "waiting": len(self) - in_flight,
+            "in_flight": in_flight,
+            "evicted": self._evicted,
+            "stray_acks": self._stray,
+        }

@@ -92,7 +92,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """Also tokens that became void when the link was lost."""
         assert self.box is not None
         message = self.flying.pop(token, None)
-        assert self.box.acked(token) is (message is not None)
+        self.box.acked(token)
         if message is None:
             self.stray += 1
         else:
@@ -102,7 +102,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(token=st.integers(10**6, 10**6 + 3))
     def acknowledge_unknown(self, token: int) -> None:
         assert self.box is not None
-        assert not self.box.acked(token)
+        self.box.acked(token)
         self.stray += 1
 
     @precondition(lambda self: self.box is not None)
@@ -111,7 +111,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert self.box is not None
         if is_offered:
             self.box.ready()
-        assert self.box.link_lost() == len(self.flying)
+        self.box.link_lost()
         self.waiting = sorted([*self.flying.values(), *self.waiting], key=lambda m: alert_of(m).seq)
         self.flying.clear()
 
@@ -120,9 +120,15 @@ class OutboxMachine(RuleBasedStateMachine):
         if self.box is None:
             return
         counts = self.box.counts()
-        assert counts.accepted == counts.delivered + counts.waiting + counts.in_flight + counts.evicted == self.number
-        assert (counts.delivered, counts.evicted, counts.stray_acks) == (len(self.delivered), len(self.evicted), self.stray)
-        assert (counts.waiting, counts.in_flight) == (len(self.waiting), len(self.flying))
+        assert counts == {
+            "accepted": self.number,
+            "delivered": len(self.delivered),
+            "waiting": len(self.waiting),
+            "in_flight": len(self.flying),
+            "evicted": len(self.evicted),
+            "stray_acks": self.stray,
+        }
+        assert counts["accepted"] == counts["delivered"] + counts["waiting"] + counts["in_flight"] + counts["evicted"]
         assert len(self.box) == len(self.waiting) + len(self.flying) <= self.box.capacity
 
     def teardown(self) -> None:
@@ -134,7 +140,7 @@ class OutboxMachine(RuleBasedStateMachine):
         while (message := self.box.ready()) is not None:
             rest.append(message)
             self.box.sent(1)
-            assert self.box.acked(1)
+            self.box.acked(1)
         assert rest == self.waiting
         assert len(self.delivered) + len(rest) + len(self.evicted) == self.number
 
@@ -162,8 +168,9 @@ def test_after_a_lost_link_only_the_unacknowledged_are_sent_again() -> None:
     assert box.ready() is None
     box.acked(1)
     box.acked(2)
-    assert box.link_lost() == 2
-    assert not box.acked(0), "an acknowledgement over the old link means nothing any more"
+    box.link_lost()
+    box.acked(0)
+    assert box.counts()["stray_acks"] == 1, "an acknowledgement over the old link means nothing any more"
     assert drain(box) == ["a0", "a3", "a4", "a5"]
 
 
@@ -175,7 +182,7 @@ def test_at_most_the_window_is_in_flight_after_10000_waited() -> None:
     while box.ready() is not None:
         box.sent(token)
         token += 1
-    assert box.counts().in_flight == token == 20
+    assert box.counts()["in_flight"] == token == 20
 
 
 def test_full_box_gives_up_the_oldest_of_the_least_severe() -> None:
@@ -197,8 +204,8 @@ def test_in_flight_is_never_given_up() -> None:
     assert (evicted := box.add(make(1, "critical"))) is not None
     assert alert_of(evicted).id == "a1"
     box.sent(7)
-    assert box.acked(7)
-    assert box.counts().delivered == 1
+    box.acked(7)
+    assert box.counts()["delivered"] == 1
 
 
 def test_alert_without_its_value_counts_as_critical() -> None:
@@ -248,7 +255,7 @@ def cpu_s(count: int) -> float:
         box.sent(token)
         box.acked(token)
     took = time.process_time() - start
-    assert box.counts().delivered == box.counts().evicted == count
+    assert box.counts()["delivered"] == box.counts()["evicted"] == count
     return took
 
 
