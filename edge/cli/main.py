@@ -101,13 +101,14 @@ def demo(
         Literal["auto", "mosquitto", "amqtt"], typer.Option("--broker", help="auto: mosquitto where it is installed")
     ] = "auto",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port of the broker on 127.0.0.1; 0: a free one")] = 0,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="write the last screen as a picture")] = None,
 ) -> None:
     """Show it at work: a broker, a real recording played in real time, the daemon, and a live view."""
     from rich.console import Console
 
-    from edge.cli.demo.command import run_demo
+    from edge.cli.demo.command import Options, run_demo
 
-    run_demo(seconds, broker, port, Console())
+    run_demo(Options(seconds, broker, port, svg), Console())
 
 
 @app.command()

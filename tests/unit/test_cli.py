@@ -20,7 +20,7 @@ def _edge(*arguments: str, folder: Path | None = None) -> subprocess.CompletedPr
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
-    script = f"import sys; from edge.cli.main import main; code = main(['--help']); print([m for m in {HEAVY} if m in sys.modules]); sys.exit(code)"
+    script = f"import sys; from edge.cli.main import main; main(['--help']); print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     for command in ("run", "check", "replay", "record", "demo", "models", "schema", "--version"):

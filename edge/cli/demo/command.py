@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import msgspec
 from rich.console import Console
 from rich.live import Live
 
@@ -17,8 +18,7 @@ from edge.cli.demo.broker import HOST, Broker, Kind, start_broker
 from edge.cli.demo.children import STOP_S, Child, Children, python_module
 from edge.cli.demo.data import DemoFiles, find_demo_files
 from edge.cli.demo.heard import Heard
-from edge.cli.demo.listener import Listener, topics_of
-from edge.config.types import RuntimeConfig
+from edge.cli.demo.listener import Listener, feature_names, topics_of
 from edge.errors import EdgeError
 
 _READY_S = 180.0  # the first start compiles the kernels; a small board takes its time
@@ -167,13 +167,27 @@ class Stage:
             self._listener.listen(time.monotonic() + 0.05)
 
 
-def run_demo(seconds: float | None, kind: Kind, port: int, console: Console) -> None:
-    """Runs the demo until its time is over or the user asks to stop.
+class Options(msgspec.Struct, frozen=True):
+    """What the user asked for.
 
     Args:
         seconds: how long to play, or None for ever.
-        kind: which broker.
+        broker: which one.
         port: TCP port of the broker, or 0 for a free one.
+        svg: file to write the last screen to, as a picture, or None.
+    """
+
+    seconds: float | None = None
+    broker: Kind = "auto"
+    port: int = 0
+    svg: Path | None = None
+
+
+def run_demo(options: Options, console: Console) -> None:
+    """Runs the demo until its time is over or the user asks to stop.
+
+    Args:
+        options: what the user asked for.
         console: where to show it.
 
     Raises:
@@ -184,44 +198,43 @@ def run_demo(seconds: float | None, kind: Kind, port: int, console: Console) -> 
     started_s = time.monotonic()
     files = find_demo_files()
     config = load(files.pipeline)
+    heard = Heard()
+    listener = Listener(heard, topics_of(config), started_s)
     with StopSignals() as stop, tempfile.TemporaryDirectory(prefix="edge-demo-") as name, Children(Path(name)) as children:
         try:
-            broker = start_broker(children, Path(name), kind=kind, port=port, poll=stop.poll)
-            _play(files, config, broker, children, stop, console, started_s, seconds)
+            broker = start_broker(children, Path(name), kind=options.broker, port=options.port, poll=stop.poll)
+            daemon, player = _start(children, files, broker)
+            listener.open(HOST, broker.port)
+            about = view.About(
+                config.name, f"{broker.kind} {HOST}:{broker.port}", files.recording.name, config.budget_ms, feature_names(config)
+            )
+            with Screen(console, about, heard) as screen:
+                stage = Stage(children, listener, screen, stop, started_s)
+                _await_daemon(stage, heard, stop)
+                played_s = _play(stage, player, options.seconds)
+            children.forget(player)
+            if options.svg is not None:
+                view.save_picture(options.svg, about, heard, time.monotonic() - started_s)
+            stage.drain(daemon)
+            view.print_summary(console, about, heard, played_s)
         except Stopped:
             console.print("stopped before it began")
+        finally:
+            listener.close()
 
 
-def _play(
-    files: DemoFiles,
-    config: RuntimeConfig,
-    broker: Broker,
-    children: Children,
-    stop: StopSignals,
-    console: Console,
-    started_s: float,
-    seconds: float | None,
-) -> None:
+def _start(children: Children, files: DemoFiles, broker: Broker) -> tuple[Child, Child]:
     daemon = children.start("daemon", python_module("edge", "run", str(files.pipeline), "--broker-url", broker.url))
     player = children.start("player", python_module("edge.cli.demo.player", str(files.recording), str(broker.port)), talks=True)
-    heard = Heard()
-    about = view.About(config.name, f"{broker.kind} {HOST}:{broker.port}", files.recording.name, config.budget_ms)
-    listener = Listener(heard, topics_of(config), started_s)
-    try:
-        listener.open(HOST, broker.port)
-        with Screen(console, about, heard) as screen:
-            stage = Stage(children, listener, screen, stop, started_s)
-            _await_daemon(stage, heard, stop)
-            player.stdin.write(b"go\n")
-            player.stdin.flush()
-            began_s = time.monotonic()
-            stage.run_until(lambda: False, began_s + seconds if seconds is not None else math.inf)
-            played_s = time.monotonic() - began_s
-        children.forget(player)
-        stage.drain(daemon)
-    finally:
-        listener.close()
-    view.print_summary(console, about, heard, played_s)
+    return daemon, player
+
+
+def _play(stage: Stage, player: Child, seconds: float | None) -> float:
+    player.stdin.write(b"go\n")
+    player.stdin.flush()
+    began_s = time.monotonic()
+    stage.run_until(lambda: False, began_s + seconds if seconds is not None else math.inf)
+    return time.monotonic() - began_s
 
 
 def _await_daemon(stage: Stage, heard: Heard, stop: StopSignals) -> None:

@@ -12,6 +12,7 @@ from edge.cli.demo.heard import Heard
 from edge.config.types import RuntimeConfig
 from edge.errors import TransportError
 from edge.topics import TopicTemplate
+from edge.units import duration_ns, format_duration
 
 _CONNECT_S = 5.0
 
@@ -25,6 +26,16 @@ def topics_of(config: RuntimeConfig) -> list[tuple[str, TopicTemplate]]:
     topics += [("alert", rule.topic) for rule in config.rules if rule.emit == "alert" and rule.topic]
     topics += [("command", actuator.topic) for actuator in config.actuators.values()]
     return [(kind, TopicTemplate(topic)) for kind, topic in dict.fromkeys(topics)]
+
+
+def feature_names(config: RuntimeConfig) -> tuple[str, ...]:
+    """The names of the feature vector, in its order; by the documented rule, so that the view need not load the compiled kernels."""
+    return tuple(
+        f"{entry.stream}.{channel}.{stat}.{entry.window if isinstance(entry.window, int) else format_duration(duration_ns(entry.window))}"
+        for entry in config.features
+        for channel in entry.channels
+        for stat in entry.stats
+    )
 
 
 class Listener:

@@ -1,6 +1,8 @@
 """How the demo looks: a live screen on a terminal, plain lines elsewhere, and the summary. Draws what was heard; asks nobody."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from edge.cli.demo.heard import Device, Event, Heard, received
+from edge.errors import TransportError
 
 _BAR = 16  # characters of a score's bar
 _EVENTS = 8  # most rows of alerts and commands
 _FEATURES = 4  # columns of feature values
 _STAGES = ("decode", "clean", "features", "infer", "decide", "encode", "send", "total")
+_PICTURE_ROWS = 26
 _SIDE_ROWS = len(_STAGES) + 2
 _PARTS_WITHOUT_FEATURES = 5
 
@@ -138,6 +142,20 @@ def _events(events: Sequence[Event], rows: int) -> Table:
     for _ in range(rows - len(newest)):
         table.add_row("")
     return table
+
+
+def save_picture(path: Path, about: About, heard: Heard, now_s: float) -> None:
+    """Writes the screen as an SVG file.
+
+    Raises:
+        TransportError: the file cannot be written.
+    """
+    console = Console(record=True, width=96, height=_PICTURE_ROWS, file=io.StringIO(), force_terminal=True)
+    console.print(screen(about, heard, now_s, _PICTURE_ROWS))
+    try:
+        console.save_svg(str(path), title="edge demo")
+    except OSError as error:
+        raise TransportError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def plain_line(heard: Heard, now_s: float) -> str:
