@@ -1,0 +1,36 @@
+"""What `edge models` does."""
+
+from pathlib import Path
+
+import typer
+
+from edge.errors import BundleError
+
+
+def check_bundle(folder: Path, version: str = "latest") -> int:
+    """Verify a bundle and time it on this machine; prints one line per check.
+
+    Args:
+        folder: of all versions of a model, or of one version.
+        version: which one, if the folder is that of all versions.
+
+    Returns:
+        0 if the bundle can be admitted, otherwise 1.
+    """
+    from edge.inference.admission import admit
+    from edge.inference.bundle import load_bundle
+    from edge.inference.manifest import MANIFEST
+
+    if (folder / MANIFEST).is_file():
+        folder, version = folder.resolve().parent, folder.resolve().name
+    try:
+        admit(load_bundle(folder, version, report=_print), report=_print)
+    except BundleError as e:
+        for line in str(e).splitlines():
+            typer.echo(f"{'FAILED':<15} {line}")
+        return 1
+    return 0
+
+
+def _print(check: str, detail: str) -> None:
+    typer.echo(f"{'OK ' + check:<15} {detail}")

@@ -1,0 +1,112 @@
+"""Which variant of a model runs, given the time that is left. Owns what is known of how long each takes; reads no clock.
+
+The estimate of a variant's 99th percentile is a stochastic approximation (Robbins and Monro, 1951) with relative steps: a call that
+took longer raises it by 1/8, one that did not lowers it by 1/1024. The two balance where one call in 129 takes longer. So one stall
+moves it by 12 %, not to the stall; calls that stay longer double the step each time, so a spell eight times slower is known after five
+calls; and a spell is forgotten by half every 710 calls. It never rises above what was measured. One observation costs 0.15 us, and
+there is no buffer to sort or to age.
+
+A variant that does not fit is not run, so its estimate would stay for ever. Therefore one in ``FIRST_WAIT`` frames on which it would
+have fitted at its best is given to it as a trial, and one in twice as many after every further trial, down to one in ``LAST_WAIT``.
+A trial that is fast restores it at once; staying in use for ``SETTLED`` calls restores ``FIRST_WAIT``.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+FIRST_WAIT, LAST_WAIT = 16, 256  # frames
+SETTLED = 1024  # calls
+_FALL = 10  # bits: 1/1024
+_RISE = 3  # bits: 1/8
+
+
+class BoundVariant:
+    """One variant, loaded and bound.
+
+    Args:
+        name: as in the manifest.
+        run: float32 (F,) to one score per label; raises InferenceFault.
+        p99_ns: as measured at admission.
+
+    Attributes:
+        p99_ns: the estimate now.
+        best_ns: the lowest estimate so far.
+    """
+
+    __slots__ = ("best_ns", "is_on_trial", "name", "p99_ns", "passed", "rise", "run", "seen", "wait")
+
+    def __init__(self, name: str, run: Callable[[npt.NDArray[np.float32]], list[float]], p99_ns: int) -> None:
+        self.name, self.run, self.p99_ns, self.best_ns = name, run, p99_ns, p99_ns
+        self.rise = _RISE
+        self.wait, self.passed, self.seen, self.is_on_trial = FIRST_WAIT, 0, 0, False
+
+    def is_due(self) -> bool:
+        """Count a frame that was not given to it; whether this one should be, as a trial."""
+        self.passed += 1
+        if self.passed < self.wait:
+            return False
+        self.wait = FIRST_WAIT if self.seen > SETTLED else min(2 * self.wait, LAST_WAIT)
+        self.passed = self.seen = 0
+        self.is_on_trial = True
+        return True
+
+
+class Inference:
+    """An admitted model.
+
+    Args:
+        name, version: of the bundle.
+        labels: names of the scores.
+        features: names of the vector's elements.
+        variants: in order of preference, at least one.
+    """
+
+    __slots__ = ("_first", "_variants", "features", "labels", "name", "version")
+
+    def __init__(self, name: str, version: str, labels: Sequence[str], features: Sequence[str], variants: Sequence[BoundVariant]) -> None:
+        self.name, self.version, self.labels, self.features = name, version, tuple(labels), tuple(features)
+        self._variants, self._first = tuple(variants), variants[0]
+
+    @property
+    def variants(self) -> tuple[BoundVariant, ...]:
+        """The admitted variants, in order of preference."""
+        return self._variants
+
+    def choose(self, remaining_ns: int, may_go_smaller: bool) -> BoundVariant | None:
+        """The variant to run.
+
+        Args:
+            remaining_ns: time left for inference.
+            may_go_smaller: whether another than the preferred one may be taken.
+
+        Returns:
+            The first in preference order whose 99th percentile fits, or that is due for a trial; None if there is none.
+        """
+        first = self._first
+        if first.p99_ns <= remaining_ns:
+            return first
+        for variant in self._variants:
+            if variant.p99_ns <= remaining_ns or (variant.best_ns <= remaining_ns and variant.is_due()):
+                return variant
+            if not may_go_smaller:
+                break
+        return None
+
+    def observe(self, variant: BoundVariant, took_ns: int) -> None:
+        """Note how long a run took, as measured by the caller."""
+        p99_ns = variant.p99_ns
+        variant.seen += 1
+        if took_ns <= p99_ns:
+            variant.rise = _RISE
+            variant.p99_ns = p99_ns - (p99_ns >> _FALL)
+            if variant.is_on_trial:
+                variant.p99_ns = max(took_ns, variant.best_ns)
+        else:
+            if p99_ns < variant.best_ns:
+                variant.best_ns = p99_ns
+            variant.p99_ns = min(took_ns, p99_ns + max(p99_ns >> variant.rise, 1))
+            if variant.rise:
+                variant.rise -= 1
+        variant.is_on_trial = False
