@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
-from edge.clean import Gate, ScanGate
+from edge.clean.gate import Gate
+from edge.clean.scan_gate import ScanGate
 from edge.config.load import load as load_config
 from edge.config.types import Broker, Features, Rule, RuntimeConfig, Stream
-from edge.daemon import Daemon, Plan
+from edge.daemon.notify import Notifier
+from edge.daemon.reactor import Daemon, Plan
 from edge.errors import ConfigError, Problem
 from edge.features.plan import FeaturePlan, Group, Span, StreamShape
 from edge.features.rolling import RollingFeatures
@@ -19,7 +21,6 @@ from edge.inference.admission import admit
 from edge.inference.bundle import load_bundle
 from edge.inference.variants import Inference
 from edge.messages import Block, RawMessage
-from edge.notify import Notifier
 from edge.pipeline.decisions import Decisions, Terms
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
@@ -29,7 +30,7 @@ from edge.safety import ActuatorLimits, Envelope
 from edge.store.outbox import Outbox
 from edge.topics import TopicTemplate
 from edge.transport.dial import Address
-from edge.transport.mqtt import Settings
+from edge.transport.link import Settings
 from edge.wire.json_fields import JsonCodec
 from edge.wire.outgoing import Encoder
 from edge.wire.outputs import Outputs

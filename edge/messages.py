@@ -51,8 +51,8 @@ class Block:
     def __init__(self, channels: int, max_rows: int) -> None:
         self.rows: npt.NDArray[np.float32] = np.zeros((max_rows, channels), np.float32)
         self.stamps: npt.NDArray[np.int64] = np.zeros(max_rows, np.int64)
-        self.rows_view = memoryview(self.rows).cast("B")
-        self.stamps_view = memoryview(self.stamps)
+        self.rows_view = self.rows.data.cast("B")
+        self.stamps_view = self.stamps.data
         self.n = 0
         self.seq = -1
         self.received_ns = 0

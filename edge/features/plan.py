@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from edge.kernels import window as k
+from edge.kernels import layout as k
 from edge.units import duration_ns, format_duration
 
 MAX_WINDOW_ROWS = 1 << 20

@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.features.plan import FeaturePlan
-from edge.kernels import window as k
+from edge.kernels import layout as k
+from edge.kernels.window import reset_stream, update_windows
 from edge.messages import Block
 
 
@@ -29,7 +30,7 @@ class RollingFeatures:
         trigger_rows = plan.streams[plan.stream_index[plan.trigger]].max_rows if plan.trigger else 1
         self.vectors: npt.NDArray[np.float32] = np.zeros((trigger_rows, len(plan.names)), np.float32)
         self.vector_rows: npt.NDArray[np.int64] = np.zeros(trigger_rows, np.int64)
-        self.vector_rows_view = memoryview(self.vector_rows)
+        self.vector_rows_view = self.vector_rows.data
         self._evicted_gaps = np.zeros((len(plan.streams), 2), np.int64)
         for lane in range(lanes):
             self.reset(lane)
@@ -48,7 +49,7 @@ class RollingFeatures:
             block: finite rows with strictly rising stamps, later than any before.
         """
         plan = self.plan
-        emitted: int = k.update_windows(
+        emitted: int = update_windows(
             plan.stream_table,
             plan.group_table,
             plan.column_list,
@@ -73,7 +74,7 @@ class RollingFeatures:
         self._f64[lane] = 0.0
         self._i64[lane] = 0
         for stream in range(len(self.plan.streams)):
-            k.reset_stream(self.plan.stream_table, self.plan.group_table, stream, self._f64, self._i64, lane)
+            reset_stream(self.plan.stream_table, self.plan.group_table, stream, self._f64, self._i64, lane)
 
     def gaps(self, stream: int) -> int:
         """Gaps seen in a stream, over all lanes."""

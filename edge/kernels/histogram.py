@@ -21,9 +21,7 @@ def _count(span: int, stage: int, counts: npt.NDArray[np.int64], longest: npt.ND
 
 
 @kernel("int64(int64[:, ::1], int64, int64, int64[:, ::1], int64[::1])")
-def fold_durations(
-    rows: npt.NDArray[np.int64], n: int, budget: int, counts: npt.NDArray[np.int64], longest: npt.NDArray[np.int64]
-) -> int:
+def fold_durations(rows: npt.NDArray[np.int64], n: int, budget: int, counts: npt.NDArray[np.int64], longest: npt.NDArray[np.int64]) -> int:
     """Add the durations of n messages to the histograms of their stages.
 
     Args:

@@ -4,7 +4,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.clean import Gate, ScanGate
+from edge.clean.gate import Gate
+from edge.clean.scan_gate import ScanGate
 from edge.errors import Reason, Reject
 from edge.messages import Block, RawMessage, Scan
 from edge.topics import TopicTemplate

@@ -19,7 +19,7 @@ class Lanes:
         self.evictions = 0
         self._lane_of: dict[str, int] = {}
         self._last_ns = np.zeros(capacity, np.int64)
-        self._last_view = memoryview(self._last_ns)
+        self._last_view = self._last_ns.data
 
     def __len__(self) -> int:
         return len(self._lane_of)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy.typing as npt
 
-from edge.clean import Counts
+from edge.clean.counts import Counts
 from edge.errors import Reason, Reject
 from edge.features.rolling import RollingFeatures
 from edge.messages import Alert, Block, Command, Outgoing, Prediction, RawMessage

@@ -25,7 +25,7 @@ class StageTimes:
         self.missed = 0
         self._budget_ns = budget_ns
         self._rows = np.zeros((_CAPACITY, len(_MEASURED) + 3), np.int64)
-        self._view = memoryview(self._rows).cast("B").cast("q")
+        self._view = self._rows.data.cast("B").cast("q")
         self._width = self._rows.shape[1]
         self._n = 0
         self._counts = np.zeros((len(STAGES), BUCKETS), np.int64)

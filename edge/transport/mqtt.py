@@ -19,7 +19,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.errors import TransportError
 from edge.messages import Outgoing, RawMessage
-from edge.transport.dial import Address, Dialer
+from edge.transport.dial import Dialer
+from edge.transport.link import Handlers, Settings
 from edge.transport.packets import WRITE_BYTES, PacketSocket, publish_header, publish_prefix
 
 _log = logging.getLogger(__name__)
@@ -28,48 +29,6 @@ FAST_LANE_BACKLOG = 65_536  # bytes waiting beyond which predictions and status 
 PREFIXES = 65_536  # topics whose encoding is remembered
 STABLE_S = 10.0  # a link that lived this long was good: the next wait is the shortest again
 _UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """How to reach a broker and who we are there.
-
-    Args:
-        address: host, port, TLS.
-        client_id: MQTT client id.
-        username, password: or None.
-        keepalive_s: a link silent for 1.5 times this is dead.
-        retry_min_s, retry_max_s: first and longest wait before reconnecting.
-        availability_topic: retained ``online``, ``stopped`` or (last will) ``offline``; "" for none.
-        max_packet: largest packet accepted.
-    """
-
-    address: Address
-    client_id: str
-    username: str | None = None
-    password: str | None = None
-    keepalive_s: int = 30
-    retry_min_s: float = 0.25
-    retry_max_s: float = 10.0
-    availability_topic: str = ""
-    max_packet: int = 131_072
-
-
-class Handlers(msgspec.Struct):
-    """What the owner of a link wants to hear.
-
-    Args:
-        on_message: a message came.
-        on_oversized: a message on this topic was larger than ``max_packet`` and was skipped.
-        on_up: connected and subscribed.
-        on_down: the link is gone; what was in flight is not acknowledged.
-        on_acked: the broker took the message with this token.
-    """
-
-    on_message: Callable[[RawMessage], None]
-    on_oversized: Callable[[str], None] = lambda _topic: None
-    on_up: Callable[[], None] = lambda: None
-    on_down: Callable[[], None] = lambda: None
-    on_acked: Callable[[int], None] = lambda _token: None
 
 
 class _Client(paho.Client):

@@ -1,4 +1,4 @@
-"""The gate: which samples are used. Owns the order of frames and the accounting of every sample; changes no value.
+"""The gate of telemetry: finite, in range, in order, not stale.
 
     received = used + held + late + duplicate + invalid + dropped
 
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edge.clean.counts import Counts
 from edge.errors import Reason
 from edge.kernels import admit as k
-from edge.messages import Block, Scan
+from edge.messages import Block
 
 SEEN_FRAMES = 1024  # how far back a duplicate is told from a late frame
 HELD_FRAMES = 64  # most frames of one device that wait for an earlier one
@@ -23,33 +24,6 @@ RESYNC_RUN_OLD = 32
 _SEEN_MASK = (1 << SEEN_FRAMES) - 1
 _WRAPS = (1 << 16, 1 << 32)
 _NO_STAMP = -(1 << 63)
-
-
-class Counts:
-    """What became of the samples of one stream. Rows for telemetry, scans for scans; an undecodable message counts as one."""
-
-    __slots__ = ("dropped", "duplicate", "held", "invalid", "late", "lost_frames", "received", "resyncs", "used")
-
-    def __init__(self) -> None:
-        self.received = self.used = self.held = self.late = self.duplicate = 0
-        self.invalid: dict[Reason, int] = {}
-        self.dropped: dict[Reason, int] = {}
-        self.lost_frames = 0  # sequence numbers that never came
-        self.resyncs = 0  # times the sender's counter or clock started anew
-
-    def refuse(self, reason: Reason, n: int = 1) -> None:
-        """Count samples already received as invalid."""
-        self.invalid[reason] = self.invalid.get(reason, 0) + n
-
-    def drop(self, reason: Reason, n: int = 1) -> None:
-        """Count samples already received as good but not used."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + n
-
-    @property
-    def is_balanced(self) -> bool:
-        """Whether every received sample is accounted for."""
-        settled = self.used + self.held + self.late + self.duplicate
-        return self.received == settled + sum(self.invalid.values()) + sum(self.dropped.values())
 
 
 class _Sender:
@@ -144,16 +118,17 @@ class Gate:
         if missing > 0:
             if self._lateness_ns and missing <= HELD_FRAMES:
                 return self._hold(sender, block, lane, wall_offset_ns)
-            self.counts.lost_frames += missing
         elif not self._is_restart(sender, block):
             if sender.seen >> (-missing - 1) & 1:
                 self.counts.duplicate += block.n
             else:
                 self.counts.late += block.n
             return ()
+        ready = self._drain(sender, lane, wall_offset_ns) if sender.held else []
+        if missing > 0:
+            self.counts.lost_frames += block.seq - sender.expected
         else:
             sender.expected, sender.seen = -1, 0
-        ready = self._drain(sender, lane, wall_offset_ns) if sender.held else []
         self._see(sender, block.seq)
         return [*ready, block] if self._pass(sender, block, wall_offset_ns) else ready
 
@@ -263,54 +238,3 @@ class Gate:
         while sender.held:
             ready += self._skip_to_held(sender, lane, wall_offset_ns)
         return ready
-
-
-class ScanGate:
-    """Admits the scans of one stream: in order, not empty, with at least one finite point.
-
-    A scan counts as held from its receipt until it is admitted or a newer one supersedes it.
-
-    Args:
-        lanes: number of devices.
-    """
-
-    def __init__(self, lanes: int) -> None:
-        self.counts = Counts()
-        self._last = [(-1, _NO_STAMP)] * lanes
-
-    def hold(self) -> None:
-        """A scan arrived and waits for its turn."""
-        self.counts.received += 1
-        self.counts.held += 1
-
-    def give_up(self, reason: Reason) -> None:
-        """A held scan will not be looked at."""
-        self.counts.held -= 1
-        self.counts.drop(reason)
-
-    def refuse(self, reason: Reason) -> None:
-        """A held scan cannot be decoded."""
-        self.counts.held -= 1
-        self.counts.refuse(reason)
-
-    def admit(self, scan: Scan, lane: int) -> bool:
-        """Whether a held scan is used; counts it either way."""
-        self.counts.held -= 1
-        last_seq, last_stamp = self._last[lane]
-        if scan.seq >= 0 and scan.seq == last_seq:
-            self.counts.duplicate += 1
-        elif scan.stamp_ns <= last_stamp:
-            self.counts.late += 1
-        elif not len(scan.points):
-            self.counts.refuse(Reason.EMPTY)
-        elif not np.isfinite(scan.points).all(axis=1).any():
-            self.counts.refuse(Reason.NOT_FINITE)
-        else:
-            self.counts.used += 1
-            self._last[lane] = (scan.seq, scan.stamp_ns)
-            return True
-        return False
-
-    def reset(self, lane: int) -> None:
-        """Forget a device."""
-        self._last[lane] = (-1, _NO_STAMP)

@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edge.daemon.notify import Notifier
 from edge.errors import ConfigError, EdgeError
 from edge.messages import Outgoing, RawMessage
-from edge.notify import Notifier
 from edge.pipeline.recipe import Pipeline
 from edge.pipeline.status import status
 from edge.store.outbox import Outbox
-from edge.transport.mqtt import Handlers, MqttTransport, Settings
+from edge.transport.link import Handlers, Settings
+from edge.transport.mqtt import MqttTransport
 
 _log = logging.getLogger(__name__)
 
@@ -290,7 +291,7 @@ class Daemon:
     def _is_finished(self, now_ns: int) -> bool:
         if not self._stop_at_ns:
             return False
-        is_drained = not self._outbox.waiting or not self._transport.is_up
+        is_drained = not len(self._outbox) or not self._transport.is_up
         if is_drained or now_ns >= self._stop_at_ns:
             self._transport.close()
             return True
