@@ -37,7 +37,7 @@ clean: ## remove the virtual environment and everything generated
 
 # The stamp files are older than pyproject.toml and constraints.txt when either changed: then, and only then, pip runs again.
 # constraints.txt also holds for the packages that pip needs to build this one (PIP_CONSTRAINT reaches the build environment).
-INSTALL = PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+INSTALL = PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
 
 $(VENV)/.installed-run: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "installing what running needs into $(VENV) (once, up to a minute) ..."
