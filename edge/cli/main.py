@@ -68,30 +68,36 @@ def check(
 def replay(
     recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="MCAP file made by `edge record`", show_default=False)],
     file: PipelineFile,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="JSONL", help="write every message the pipeline sends, one a line")
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="JSONL", help="write every message the pipeline sends, one a line; - for standard output"),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Run a pipeline file on a recording, as fast as it can, and print a summary. Two runs give the same bytes."""
     from edge.cli.replay import replay_file
 
-    raise typer.Exit(replay_file(recording, file, output))
+    raise typer.Exit(replay_file(recording, file, out, as_json=as_json))
 
 
 @app.command()
 def record(
-    file: PipelineFile,
     output: Annotated[Path, typer.Argument(metavar="RECORDING", help="MCAP file to create", show_default=False)],
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="stop after so long; default: at Ctrl-C")] = None,
-    topics: Annotated[
-        list[str] | None, typer.Option("--topic", metavar="FILTER", help="topic filter to record instead of the file's streams; repeatable")
+    topics: Annotated[list[str] | None, typer.Option("--topic", metavar="FILTER", help="topic filter to record; repeatable")] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option("--pipeline", metavar="FILE", help="record the inputs of a pipeline file, from its broker")
     ] = None,
-    broker_url: BrokerUrl = None,
+    everything: Annotated[bool, typer.Option("--all", help="with --pipeline: also its alerts, commands and predictions")] = False,
+    broker_url: Annotated[
+        str | None, typer.Option("--url", "--broker-url", metavar="URL", help="default: the pipeline file's, or mqtt://127.0.0.1:1883")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="stop after so long; default: at Ctrl-C")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing RECORDING")] = False,
 ) -> None:
-    """Record what arrives on a pipeline file's topics, byte for byte."""
+    """Record what arrives on topics, byte for byte, until Ctrl-C, SIGTERM or the end of --seconds."""
     from edge.cli.record import record_topics
 
-    raise typer.Exit(record_topics(file, output, seconds, topics or [], broker_url))
+    raise typer.Exit(record_topics(output, topics or [], pipeline, everything=everything, url=broker_url, seconds=seconds, overwrite=force))
 
 
 @app.command()
