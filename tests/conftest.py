@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest_plugins = ["tests.broker"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="fail when any test is skipped")

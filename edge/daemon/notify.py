@@ -22,7 +22,7 @@ class Notifier:
         self._next_ns = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
         if self._socket is not None:
-            self._socket.setblocking(False)  # noqa: FBT003
+            self._socket.setblocking(False)
 
     @classmethod
     def from_environment(cls) -> "Notifier":

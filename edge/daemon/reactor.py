@@ -84,7 +84,7 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)  # noqa: FBT003
+            end.setblocking(False)
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._on_wake)
         self._transport = self._make_transport(plan)
         self._stop_at_ns = 0

@@ -48,7 +48,7 @@ def connect(address: Address) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             sock = context.wrap_socket(sock, server_hostname=address.host)
-        sock.setblocking(False)  # noqa: FBT003
+        sock.setblocking(False)
     except ssl.SSLCertVerificationError as fault:
         _close(sock)
         raise TransportError(f"{address}: the broker's certificate is refused: {fault.verify_message}") from fault

@@ -83,6 +83,7 @@ class MqttTransport:
         self._up_since_ns = 0
         self._prefixes: dict[tuple[str, int], bytes] = {}
         self._is_closing = False
+        self._announced = -1  # the token of our own availability message
         self._refusal = ""  # what the broker said against this connection
 
     # -- receiving -----------------------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ class MqttTransport:
 
     def _announce(self, availability: str) -> None:
         if self._client is not None and self._settings.availability_topic:
-            self._client.publish(self._settings.availability_topic, availability, qos=1, retain=True)
+            self._announced = self._client.publish(self._settings.availability_topic, availability, qos=1, retain=True).mid
 
     def _next_protocol(self) -> None:
         is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
@@ -282,7 +283,8 @@ class MqttTransport:
         return self._client.publish(outgoing.topic, outgoing.payload, qos=1).mid
 
     def _on_published(self, _client: paho.Client, _userdata: object, mid: int, _reason: object, _properties: object) -> None:
-        self._handlers.on_acked(mid)
+        if mid != self._announced:
+            self._handlers.on_acked(mid)
 
     def flush(self) -> None:
         """Hand what was queued to the socket."""

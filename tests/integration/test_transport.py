@@ -1,0 +1,371 @@
+"""The MQTT link against a real broker, and the packet reader against hostile bytes."""
+
+import contextlib
+import random
+import selectors
+import socket
+import struct
+import subprocess
+import time
+
+import paho.mqtt.client as paho
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge.errors import TransportError
+from edge.messages import Outgoing, RawMessage
+from edge.transport.dial import Address, connect
+from edge.transport.link import Handlers, Settings
+from edge.transport.mqtt import MqttTransport
+from edge.transport.packets import PacketSocket, publish_header, publish_prefix
+from tests.broker import Mosquitto, free_port, needs_mosquitto
+
+TIMEOUT_S = 20
+
+
+class Link:
+    """A transport on a selector loop of its own, driven from the test."""
+
+    def __init__(self, port, subscriptions=(("in/+/x", 0),), **settings):
+        self.messages, self.oversized, self.acked, self.downs = [], [], [], 0
+        self.selector = selectors.DefaultSelector()
+        address = settings.pop("address", Address("127.0.0.1", port, timeout_s=2.0))
+        settings = {"retry_min_s": 0.05, "retry_max_s": 0.2, "availability_topic": "edge/test/availability", **settings}
+        handlers = Handlers(self.messages.append, self.oversized.append, lambda: None, self._down, self.acked.append)
+        client_id = f"test-{random.getrandbits(48):x}"
+        self.transport = MqttTransport(Settings(address, client_id, **settings), subscriptions, handlers, self.selector, lambda: None)
+
+    def _down(self):
+        self.downs += 1
+
+    def turn(self):
+        self.transport.poll(time.monotonic_ns())
+        for key, mask in self.selector.select(0.01):
+            key.data(mask)
+        self.transport.flush()
+
+    def until(self, condition):
+        end = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < end, (self.transport.state, self.messages[-3:])
+            self.turn()
+        return self
+
+    def up(self):
+        return self.until(lambda: self.transport.is_up)
+
+    def close(self):
+        self.transport.close()
+        self.selector.close()
+
+
+@pytest.fixture
+def link(broker):
+    link = Link(broker.port).up()
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def peer(broker):
+    """A stranger on the same broker: plain paho."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.received = []
+    client.on_message = lambda _client, _userdata, message: client.received.append(message)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    yield client
+    client.disconnect()
+    client.loop_stop()
+
+
+pytestmark = needs_mosquitto
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_what_is_published_arrives_once_and_in_order(broker, peer, qos):
+    link = Link(broker.port, subscriptions=[("in/+/x", qos)]).up()
+    for i in range(300):
+        peer.publish("in/a/x", struct.pack("!I", i) * (i % 40), qos=qos)
+    link.until(lambda: len(link.messages) == 300)
+    assert [m.payload for m in link.messages] == [struct.pack("!I", i) * (i % 40) for i in range(300)]
+    assert {m.topic for m in link.messages} == {"in/a/x"}
+    stamps = [m.received_ns for m in link.messages]
+    assert stamps == sorted(stamps)
+    link.close()
+
+
+def test_properties_of_a_v5_publish_are_skipped(link, peer):
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.UserProperty = [("k", "v" * 200)]
+    properties.ContentType = "application/x"
+    peer.publish("in/a/x", b"payload", properties=properties)
+    link.until(lambda: link.messages)
+    assert link.messages[0].payload == b"payload"
+
+
+def test_a_broker_that_knows_only_3_1_1_is_spoken_to_in_3_1_1():
+    fake = socket.create_server(("127.0.0.1", 0))
+    link = Link(fake.getsockname()[1])
+    fake.settimeout(TIMEOUT_S)
+    seen = []
+    while len(seen) < 2:
+        link.turn()
+        fake.settimeout(0.01)
+        try:
+            connection, _ = fake.accept()
+        except TimeoutError:
+            continue
+        connection.settimeout(TIMEOUT_S)
+        link.turn()
+        packet = connection.recv(1000)
+        seen.append(packet[8])
+        if packet[8] == 5:
+            connection.sendall(b"\x20\x02\x00\x01")  # CONNACK of 3.1.1: unacceptable protocol version
+            connection.close()
+            continue
+        connection.sendall(b"\x20\x02\x00\x00")
+        link.until(lambda connection=connection: _subscribed(connection, link))
+    assert seen == [5, 4]
+    link.up()
+    assert "3.1.1" in link.transport.state
+    connection.sendall(publish_header(12) + publish_prefix("in/a/x", is_v5=False) + b"data")
+    link.until(lambda: link.messages)
+    assert link.messages[0].payload == b"data"
+    link.close()
+    connection.close()
+    fake.close()
+
+
+def _subscribed(connection, link):
+    connection.settimeout(0.01)
+    try:
+        packet = connection.recv(1000)
+    except TimeoutError:
+        return False
+    connection.sendall(b"\x90\x03" + packet[2:4] + b"\x00")
+    return True
+
+
+def test_what_is_sent_arrives_with_expiry_and_unretained(link, peer):
+    peer.subscribe("out/#", qos=1)
+    time.sleep(0.2)
+    assert link.transport.send(Outgoing("command", "out/c", b"go", ttl_ns=300_000_000))
+    assert link.transport.send(Outgoing("prediction", "out/p", b"x" * 5000))
+    token = link.transport.send_acked(Outgoing("alert", "out/a", b"alert"))
+    link.until(lambda: len(peer.received) == 3 and link.acked == [token])
+    by_topic = {m.topic: m for m in peer.received}
+    assert by_topic["out/c"].properties.MessageExpiryInterval == 1
+    assert by_topic["out/p"].payload == b"x" * 5000
+    assert by_topic["out/a"].qos == 1
+    assert not any(m.retain for m in peer.received)
+
+
+def test_retained_copies_are_not_taken_for_new_input(broker, peer):
+    peer.publish("in/a/x", b"old", retain=True, qos=1).wait_for_publish(5)
+    link = Link(broker.port).up()
+    peer.publish("in/a/x", b"new")
+    link.until(lambda: link.messages)
+    assert [m.payload for m in link.messages] == [b"new"]
+    link.close()
+
+
+def test_availability_is_online_then_stopped_then_offline_by_the_last_will(broker, peer):
+    peer.subscribe("edge/test/availability", qos=1)
+    link = Link(broker.port).up()
+    link.until(lambda: [m.payload for m in peer.received] == [b"online"])
+    link.close()
+    link = Link(broker.port).up()
+    link.until(lambda: [m.payload for m in peer.received] == [b"online", b"stopped", b"online"])
+    link.selector.get_map()
+    link.transport._socket.close()  # as if the process had died
+    for _ in range(500):
+        if peer.received[-1].payload == b"offline":
+            break
+        time.sleep(0.01)
+    assert peer.received[-1].payload == b"offline"
+
+
+def test_an_oversized_message_is_skipped_counted_and_what_follows_is_read(broker, peer):
+    link = Link(broker.port, max_packet=2000).up()
+    for size in (10, 10_000_000, 20, 1990, 2001, 70_000, 30):
+        peer.publish("in/a/x", b"z" * size)
+    link.until(lambda: link.messages and len(link.messages[-1].payload) == 30)
+    assert [len(m.payload) for m in link.messages] == [10, 20, 1990, 30]
+    assert link.oversized == ["in/a/x"] * 3
+    link.close()
+
+
+def test_the_link_comes_back_by_itself_and_subscribes_again(broker, tmp_path):
+    link = Link(broker.port).up()
+    for n in range(1, 4):
+        broker.kill()
+        link.until(lambda n=n: link.downs == n)
+        assert not link.transport.send(Outgoing("command", "out/c", b"go"))
+        assert link.transport.send_acked(Outgoing("alert", "out/a", b"go")) is None
+        broker.start()
+        link.up()
+    subprocess.run(["mosquitto_pub", "-p", str(broker.port), "-t", "in/a/x", "-m", "again"], check=True, timeout=10)
+    link.until(lambda: link.messages)
+    assert link.transport.connects == 4
+    link.close()
+
+
+def test_a_broker_that_is_absent_at_start_is_waited_for(tmp_path):
+    broker = Mosquitto(tmp_path)
+    link = Link(broker.port)
+    link.until(lambda: "refused" in link.transport.state.lower())
+    assert not link.transport.is_up
+    broker.start()
+    link.up().close()
+    broker.close()
+
+
+def test_a_frozen_broker_is_noticed_by_its_silence(broker):
+    link = Link(broker.port, keepalive_s=1).up()
+    broker.pause()
+    link.until(lambda: link.downs == 1)
+    assert "silent" in link.transport.state
+    broker.resume()
+    link.up().close()
+
+
+def test_a_peer_that_accepts_and_says_nothing_is_given_up():
+    deaf = socket.create_server(("127.0.0.1", 0))
+    link = Link(0, address=Address("127.0.0.1", deaf.getsockname()[1], timeout_s=0.3))
+    link.until(lambda: "CONNACK" in link.transport.state)
+    link.close()
+    deaf.close()
+
+
+def test_a_wrong_password_is_said_in_one_line_and_tried_again(tmp_path):
+    (tmp_path / "acl").write_text("")
+    subprocess.run(["mosquitto_passwd", "-b", "-c", tmp_path / "passwords", "edge", "right"], check=True, timeout=20)
+    broker = Mosquitto(tmp_path, f"allow_anonymous false\npassword_file {tmp_path / 'passwords'}").start()
+    wrong = Link(broker.port, username="edge", password="wrong")
+    wrong.until(lambda: "authori" in wrong.transport.state.lower() or "password" in wrong.transport.state.lower())
+    assert wrong.transport.connects == 0
+    wrong.close()
+    Link(broker.port, username="edge", password="right").up().close()
+    broker.close()
+
+
+# -- the packet reader ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def pair(max_packet=4096, *, is_v5=True):
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    got = {"publish": [], "oversized": [], "control": 0}
+
+    def control():
+        got["control"] += 1
+        while True:
+            try:
+                reader.recv(65536)
+            except BlockingIOError:
+                return
+
+    reader = PacketSocket(
+        ours,
+        max_packet,
+        is_v5=is_v5,
+        on_publish=lambda *a: got["publish"].append(a),
+        on_oversized=got["oversized"].append,
+        on_control=control,
+    )
+    try:
+        yield reader, theirs, got
+    finally:  # also when hypothesis gives up an example half-way
+        reader.close()
+        theirs.close()
+
+
+def publish(topic, payload, *, is_v5=True):
+    prefix = publish_prefix(topic, is_v5=is_v5)
+    return publish_header(len(prefix) + len(payload)) + prefix + payload
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 9000), max_size=12), st.randoms(use_true_random=False), st.booleans())
+def test_packets_are_found_however_the_stream_is_cut(sizes, rng, is_v5):
+    with pair(is_v5=is_v5) as (reader, theirs, got):
+        stream = b"".join(publish(f"t/{i}", bytes([i]) * size, is_v5=is_v5) + b"\xd0\x00" for i, size in enumerate(sizes))
+        while stream:
+            cut = rng.randint(1, 3000)
+            theirs.sendall(stream[:cut])
+            stream = stream[cut:]
+            reader.read()
+        while sum(map(len, (got["publish"], got["oversized"]))) < len(sizes) or got["control"] < len(sizes):
+            reader.read()
+        fits = [i for i, size in enumerate(sizes) if size + len(f"t/{i}") + 2 + is_v5 <= 4096]
+        assert [(t, len(p)) for t, p, _ in got["publish"]] == [(f"t/{i}", sizes[i]) for i in fits]
+        assert got["oversized"] == [f"t/{i}" for i in range(len(sizes)) if i not in fits]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary(min_size=1, max_size=300), st.booleans())
+def test_random_bytes_end_the_connection_or_carry_on(data, is_v5):
+    with pair(256, is_v5=is_v5) as (reader, theirs, _):
+        theirs.sendall(data)
+        try:
+            for _ in range(3):
+                reader.read()
+        except (TransportError, OSError):
+            pass
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\x30\xff\xff\xff\xff\x01",  # a length of five bytes
+        b"\x20\xff\xff\xff\x7f",  # a huge CONNACK
+        b"\x30\x03\x00\x09a",  # a topic longer than the packet
+        b"\x30\x01\x00",  # no topic length
+        b"\x30\x04\x00\x01a\x05",  # properties longer than the packet
+        b"\x30\x04\x00\x01\xff\x00",  # a topic that is not UTF-8
+    ],
+)
+def test_lengths_that_lie_are_refused(packet):
+    with pair() as (reader, theirs, got):
+        theirs.sendall(packet)
+        with pytest.raises(TransportError):
+            reader.read()
+        assert got["publish"] == []
+
+
+def test_a_peer_that_never_reads_costs_bounded_memory():
+    with pair() as (reader, theirs, _):
+        for _ in range(10_000):
+            if reader.is_stalled and reader.backlog > 65_536:
+                break
+            reader.queue(b"x" * 1000)
+            reader.flush()
+        assert reader.is_stalled
+        while reader.backlog:
+            theirs.recv(1 << 20)
+            reader.flush()
+        assert not reader.is_stalled
+
+
+def test_an_address_nobody_listens_on_is_one_clear_line():
+    with pytest.raises(TransportError, match=r"mqtt://127\.0\.0\.1:\d+: .*refused"):
+        connect(Address("127.0.0.1", free_port()))
+
+
+def test_a_ca_file_that_is_missing_is_said():
+    with pytest.raises(TransportError, match=r"nowhere\.pem is not a file"):
+        connect(Address("127.0.0.1", 8883, is_tls=True, ca_file="/nowhere.pem"))
+
+
+def test_raw_messages_say_when_they_were_read(link, peer):
+    before = time.monotonic_ns()
+    peer.publish("in/a/x", b"1")
+    link.until(lambda: link.messages)
+    assert before < link.messages[0].received_ns <= time.monotonic_ns()
+    assert isinstance(link.messages[0], RawMessage)
