@@ -13,7 +13,8 @@ from edge.clean.scan_gate import ScanGate
 from edge.config.load import load as load_config
 from edge.config.types import Broker, Features, Rule, RuntimeConfig, Stream
 from edge.daemon.notify import Notifier
-from edge.daemon.reactor import Daemon, Plan
+from edge.daemon.plan import Plan
+from edge.daemon.reactor import Daemon
 from edge.errors import ConfigError, Problem
 from edge.features.plan import FeaturePlan, Group, Span, StreamShape
 from edge.features.rolling import RollingFeatures

@@ -4,7 +4,6 @@ A frame's bytes are read, taken all the way through the pipeline and answered be
 elsewhere: the broker is dialled in a helper thread, a new pipeline is built in another.
 """
 
-import contextlib
 import gc
 import json
 import logging
@@ -12,19 +11,19 @@ import os
 import resource
 import selectors
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from edge.daemon.notify import Notifier
+from edge.daemon.plan import Plan
+from edge.daemon.wake import Wake
 from edge.errors import ConfigError, EdgeError
 from edge.messages import Outgoing, RawMessage
-from edge.pipeline.recipe import Pipeline
 from edge.pipeline.status import status
 from edge.store.outbox import Outbox
-from edge.transport.link import Handlers, Settings
+from edge.transport.link import Handlers
 from edge.transport.mqtt import MqttTransport
 
 _log = logging.getLogger(__name__)
@@ -34,30 +33,6 @@ BATCH_BYTES = 16_384  # replies to one read are handed over together, at most th
 WALL_STEP_NS = 5_000_000  # a wall clock that moved more than this against the monotonic one was set
 FAULTS_MAX = 5  # unexpected exceptions within FAULT_WINDOW_S: give up and let the supervisor restart us
 FAULT_WINDOW_S = 60.0
-
-
-class Plan:
-    """What a daemon runs: the pipeline, how to reach the broker, and how often status is published.
-
-    Args:
-        pipeline: compiled and warm.
-        settings: of the link.
-        subscriptions: (topic filter, QoS).
-        status_topic, status_every_s: where and how often counters are published.
-        tick_ms: period of the reactor's ticks.
-    """
-
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        settings: Settings,
-        subscriptions: list[tuple[str, int]],
-        status_topic: str,
-        status_every_s: float,
-        tick_ms: int,
-    ) -> None:
-        self.pipeline, self.settings, self.subscriptions = pipeline, settings, subscriptions
-        self.status_topic, self.status_every_s, self.tick_ms = status_topic, status_every_s, tick_ms
 
 
 class Daemon:
@@ -82,20 +57,15 @@ class Daemon:
         self._plan, self._rebuild, self._outbox, self._notifier, self._tap = plan, rebuild, outbox, notifier, tap
         self._pipeline = plan.pipeline
         self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = socket.socketpair()
-        for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)
-        self._selector.register(self._wake_out, selectors.EVENT_READ, self._on_wake)
+        self._wake = Wake(self._selector, self._on_wake)
         self._transport = self._make_transport(plan)
         self._stop_at_ns = 0
-        self._signals: set[int] = set()
         self._rebuilder: threading.Thread | None = None
         self._rebuilt: Plan | EdgeError | None = None
         self._faults: list[int] = []
         self._started_ns = time.monotonic_ns()
         self._next_status_ns = 0
         self._queued_bytes = 0
-        self._iterations = 0
 
     # -- the loop ------------------------------------------------------------------------------------------------------------
 
@@ -107,7 +77,7 @@ class Daemon:
         """
         self._set_wall_offset()
         self._pipeline.run_on(time.monotonic_ns, self._pipeline.decisions.wall_offset_ns)
-        previous = self._install_signals()
+        self._wake.take_signals()
         # After warm-up nothing may pause the loop: what lives now lives for ever, and a full collection of 2 M objects takes 171 ms.
         gc.collect()
         gc.freeze()
@@ -118,10 +88,8 @@ class Daemon:
         finally:
             gc.enable()
             gc.unfreeze()
-            self._restore_signals(previous)
+            self._wake.close()
             self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
 
     def _loop(self) -> int:
         tick_ns = self._plan.tick_ms * 1_000_000
@@ -219,7 +187,7 @@ class Daemon:
             on_down=self._outbox.link_lost,
             on_acked=self._outbox.acked,
         )
-        return MqttTransport(plan.settings, plan.subscriptions, handlers, self._selector, self._wake)
+        return MqttTransport(plan.settings, plan.subscriptions, handlers, self._selector, self._wake.nudge)
 
     def _publish_status(self, now_ns: int) -> None:
         report = status(self._pipeline, now_ns - self._started_ns)
@@ -243,40 +211,21 @@ class Daemon:
 
     # -- signals, stopping, reloading ----------------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: the loop wakes anyway; closed: nobody is left to wake
-            self._wake_in.send(b"\0")
-
-    def _on_wake(self, _mask: int) -> None:
-        data = self._wake_out.recv(4096)
-        for number in data:
-            if number in (signal.SIGTERM, signal.SIGINT):
-                self._begin_stop()
-            elif number == signal.SIGHUP:
+    def _on_wake(self, signals: list[int]) -> None:
+        for number in signals:
+            if number == signal.SIGHUP:
                 self._begin_reload()
+            else:
+                self._begin_stop()
         self._transport.poll(time.monotonic_ns())
-
-    def _install_signals(self) -> list[tuple[int, Any]]:
-        if threading.current_thread() is not threading.main_thread():
-            return []
-        signal.set_wakeup_fd(self._wake_in.fileno(), warn_on_full_buffer=False)
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        return [(number, signal.signal(number, lambda _number, _frame: None)) for number in numbers]
-
-    @staticmethod
-    def _restore_signals(previous: list[tuple[int, Any]]) -> None:
-        if previous:
-            signal.set_wakeup_fd(-1)
-        for number, handler in previous:
-            signal.signal(number, handler)
 
     def stop(self) -> None:
         """Ask the loop to drain and end; may be called from any thread."""
-        self._wake_in.send(bytes([signal.SIGTERM]))
+        self._wake.tell(signal.SIGTERM)
 
     def reload(self) -> None:
         """Ask the loop to re-read the file; may be called from any thread."""
-        self._wake_in.send(bytes([signal.SIGHUP]))
+        self._wake.tell(signal.SIGHUP)
 
     def _begin_stop(self) -> None:
         if self._stop_at_ns:
@@ -309,7 +258,7 @@ class Daemon:
             self._rebuilt = self._rebuild()
         except EdgeError as fault:
             self._rebuilt = fault
-        self._wake()
+        self._wake.nudge()
 
     def _take_rebuilt(self, now_ns: int) -> None:
         rebuilt = self._rebuilt
