@@ -1,5 +1,6 @@
 """The suite's own --fail-on-skip option."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ def _run(folder: Path, body: str, *options: str) -> subprocess.CompletedProcess[
     (folder / "conftest.py").write_text(CONFTEST.read_text())
     (folder / "test_it.py").write_text(f"import pytest\n\n{body}\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder), "--rootdir", str(folder), *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    environment = os.environ | {"PYTHONPATH": str(CONFTEST.parents[1])}  # the conftest names plugins of this suite
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_skip_fails_only_when_asked(tmp_path: Path) -> None:
