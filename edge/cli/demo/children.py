@@ -18,7 +18,7 @@ STOP_S = 3.0  # the daemon promises to end within 2 s of SIGTERM
 _TAIL_LINES = 12
 
 
-class ChildFailed(EdgeError):  # noqa: N818 - says what happened
+class ChildFailed(EdgeError):
     """A child process ended by itself; the message carries the last lines it wrote."""
 
     def __init__(self, name: str, code: int, tail: str) -> None:

@@ -27,7 +27,7 @@ _LINE_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(Exception):  # noqa: N818 - a request, not an error
+class Stopped(Exception):
     """The user asked to stop before the demo had begun to play."""
 
 
