@@ -209,7 +209,7 @@ class _Guard:
         # and is not counted again on its way forward, so that no sequence of steps gains anything.
         elapsed_ns = min(max(now_ns - output.value_ns, 0), limits.stale_ns)
         if limits.slew_per_s is not None:
-            step = limits.slew_per_s * elapsed_ns * 1e-9
+            step = limits.slew_per_s * (elapsed_ns * 1e-9)
             value = min(max(value, output.value - step), output.value + step)
         output.value = float(value)
         output.value_ns = max(output.value_ns, now_ns)
