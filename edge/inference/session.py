@@ -120,8 +120,7 @@ def _open(model: bytes, where: str, batch: Sequence[str]) -> ort.InferenceSessio
         options.add_free_dimension_override_by_name(name, 1)
     ort.set_default_logger_severity(_SILENT)
     try:
-        # The fallback would print to stdout; settings inside the model would override those above.
-        return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0, read_config_from_model=0)
+        return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)  # the fallback prints to stdout
     except Exception as e:  # it raises its own types, UnicodeDecodeError and RuntimeError, without a common base
         raise BundleError(f"{where}: onnxruntime {ort.__version__} refuses it: {_first_line(e)}; export it again for this runtime") from e
 
