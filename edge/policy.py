@@ -34,9 +34,10 @@ class RuleSpec(msgspec.Struct, frozen=True):
         emit: an alert rule tells of each change; a command rule asks its actuator for a value with every decision while active.
         severity: of an alert.
         topic: of an alert; required there.
-        actuator: of a command; required there.
+        actuator: of a command; required there, None or empty for an alert.
         at_enter, at_one: of a command, in the actuator's unit: the value at ``enter`` and at a score of 1, linear between the two,
-            constant outside. Equal for a fixed value; different ones need a rule that triggers upwards from at most 1.
+            constant outside. Equal for a fixed value; different ones need a rule that triggers upwards from at most 1. An alert
+            ignores them.
         otherwise: of a command: asked for while the rule is inactive; None asks for nothing.
 
     Raises:
@@ -81,8 +82,8 @@ class RuleSpec(msgspec.Struct, frozen=True):
             return f"severity must be info, warning or critical, not {self.severity}"
         if not self.topic:
             return "an alert needs a topic"
-        if any(value is not None for value in (self.actuator, self.at_enter, self.at_one, self.otherwise)):
-            return "actuator, at_enter, at_one and otherwise belong to a command"
+        if self.actuator or self.otherwise is not None:
+            return "actuator and otherwise belong to a command"
         return None
 
     def _command_problem(self) -> str | None:
@@ -194,7 +195,7 @@ class Policy:
 
     def _say(self, spec: RuleSpec, is_active: bool, score: float, variant: str) -> Notice | Intent:
         cause = Cause(spec.name, float(score), self._model, self._version, variant)
-        if spec.actuator is not None:
+        if spec.actuator:
             return Intent(spec.actuator, _ramp(spec, score) if is_active else float(spec.otherwise or 0.0), cause)
         return Notice(spec.name, "raised" if is_active else "cleared", spec.severity, spec.topic or "", cause)
 

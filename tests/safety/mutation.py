@@ -159,7 +159,7 @@ def install(tree: ast.Module) -> bool:
 
 def battery_passes() -> bool:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        options = "-x -q --tb=no --assert=plain --no-header --timeout=20 -p no:cacheprovider --override-ini=addopts=".split()
+        options = ["-x", "-q", "--tb=no", "--assert=plain", "--timeout=20", "-p", "no:cacheprovider", "--override-ini=addopts="]
         return pytest.main([*options, *BATTERY]) == pytest.ExitCode.OK
 
 

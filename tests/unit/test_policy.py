@@ -100,6 +100,11 @@ def test_a_feature_rule_reads_the_vector_and_compares_as_float32() -> None:
     assert len(table.decide(0, [], vector, 2, "")) == 1
 
 
+def test_an_alert_ignores_what_only_a_command_needs() -> None:
+    (notice,) = policy(alert(actuator="", at_enter=0.0, at_one=1.0)).decide(0, [0.9], NO_FEATURES, 0, "")
+    assert isinstance(notice, Notice)
+
+
 def test_nothing_to_say_costs_no_allocation() -> None:
     table = policy(alert(), command())
     assert table.decide(0, [0.1], NO_FEATURES, 0, "") is table.decide(0, [0.2], NO_FEATURES, 1, "")
@@ -357,9 +362,11 @@ def test_random_histories_agree_with_the_slow_rule(rules: list[tuple[float, floa
         (lambda: alert(emit="mail"), "emit must be alert or command, not mail"),
         (lambda: alert(severity="loud"), "severity must be info, warning or critical, not loud"),
         (lambda: alert(topic=None), "an alert needs a topic"),
-        (lambda: alert(actuator="fan"), "belong to a command"),
-        (lambda: alert(otherwise=0.0), "belong to a command"),
+        (lambda: alert(topic=""), "an alert needs a topic"),
+        (lambda: alert(actuator="fan"), "actuator and otherwise belong to a command"),
+        (lambda: alert(otherwise=0.0), "actuator and otherwise belong to a command"),
         (lambda: command(actuator=None), "a command needs an actuator"),
+        (lambda: command(actuator=""), "a command needs an actuator"),
         (lambda: command(at_enter=None), "a command needs a value"),
         (lambda: command(at_one=None), "a command needs a value"),
         (lambda: command(at_enter=math.nan), "values must be finite, not nan, 0.5, None"),
