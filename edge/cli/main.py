@@ -130,11 +130,12 @@ def schema() -> None:
 @models.command("check")
 def check_model(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of one version, or of all versions of a model", show_default=False)],
+    version: Annotated[str, typer.Option("--version", help="which version, if DIR holds several")] = "latest",
 ) -> None:
     """Verify a bundle: hashes, manifest, graph, golden outputs, and its latency on this machine against its budget."""
     from edge.cli.models import check_bundle
 
-    raise typer.Exit(check_bundle(folder))
+    raise typer.Exit(check_bundle(folder, version))
 
 
 def main(arguments: list[str] | None = None) -> int:

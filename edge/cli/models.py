@@ -27,10 +27,10 @@ def check_bundle(folder: Path, version: str = "latest") -> int:
         admit(load_bundle(folder, version, report=_print), report=_print)
     except BundleError as e:
         for line in str(e).splitlines():
-            typer.echo(f"{'FAILED':<15} {line}")
+            typer.echo(f"{'FAILED':<18} {line}")
         return 1
     return 0
 
 
 def _print(check: str, detail: str) -> None:
-    typer.echo(f"{'OK ' + check:<15} {detail}")
+    typer.echo(f"{'OK ' + check:<18} {detail}")
