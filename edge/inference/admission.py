@@ -47,7 +47,7 @@ def admit(
         bundle: verified bytes.
         feature_names: the pipeline's features in order, for the message; None: not compared.
         feature_hash: the pipeline's feature hash; None: not compared.
-        budget_ns: time the pipeline gives to a frame; the manifest's budget holds as well. None: only the manifest's.
+        budget_ns: of the pipeline; the manifest's holds as well.
         report: told of each check that held.
 
     Returns:
@@ -57,9 +57,9 @@ def admit(
         BundleError: the features differ, a graph is not what the manifest says, a golden output is off, or no variant is fast enough.
     """
     manifest = bundle.manifest
-    _check_features(bundle, feature_names, feature_hash)
     if feature_hash is not None:
-        report("features", f"the pipeline computes the {len(manifest.features)} features the model was trained on")
+        _check_features(bundle, feature_names, feature_hash)
+        report("features", f"the pipeline computes the {len(manifest.features)} that the model was trained on")
     budget_ns = manifest.budget_ns if budget_ns is None else min(budget_ns, manifest.budget_ns)
     golden = _golden(bundle)
     sessions = {
@@ -74,12 +74,11 @@ def admit(
         fitting = _time(bundle, golden, sessions, budget_ns, report)
     except InferenceFault as e:
         raise BundleError(f"{e} (on the golden inputs; a graph that gives finite scores for them is right)") from e
-    labels, names = manifest.labels, [feature.name for feature in manifest.features]
-    return Inference(manifest.name, manifest.version, labels, names, fitting)
+    return Inference(manifest.name, manifest.version, manifest.labels, [feature.name for feature in manifest.features], fitting)
 
 
-def _check_features(bundle: Bundle, names: Sequence[str] | None, feature_hash: str | None) -> None:
-    if feature_hash is None or feature_hash == bundle.manifest.feature_hash:
+def _check_features(bundle: Bundle, names: Sequence[str] | None, feature_hash: str) -> None:
+    if feature_hash == bundle.manifest.feature_hash:
         return
     wanted = [feature.name for feature in bundle.manifest.features]
     details = _difference(wanted, list(names)) if names is not None else "the hashes differ"

@@ -55,7 +55,7 @@ class BundleWriter:
 
     def set_input(self, name: str, meaning: str, shape: Sequence[int] | None = None) -> None:
         """The tensor that takes the feature vector; the shape defaults to (1, features)."""
-        self._inputs = [Input(name=name, dtype="float32", shape=list(shape or ()), meaning=meaning)]
+        self._inputs = [Input(name=name, dtype="float32", shape=[int(size) for size in shape or ()], meaning=meaning)]
 
     def add_output(
         self, name: str, labels: Sequence[str], meaning: str, shape: Sequence[int] | None = None, dtype: DType = "float32"
@@ -69,7 +69,8 @@ class BundleWriter:
             shape: (1, labels) unless given.
             dtype: float32 if there are labels.
         """
-        self._outputs.append(Output(name=name, dtype=dtype, shape=list(shape or (1, len(labels))), labels=list(labels), meaning=meaning))
+        sizes = [int(size) for size in shape or (1, len(labels))]
+        self._outputs.append(Output(name=name, dtype=dtype, shape=sizes, labels=list(labels), meaning=meaning))
 
     def set_features(self, names: Sequence[str], units: Sequence[str], training: npt.NDArray[np.floating[Any]] | None = None) -> None:
         """The vector, in order.
@@ -138,7 +139,7 @@ class BundleWriter:
             outputs=self._outputs,
             features=self._features,
             variants=[Variant(name=name, file=_file_of(name)) for name in self._models],
-            golden=Golden(file=GOLDEN, rtol=rtol, atol=atol),
+            golden=Golden(file=GOLDEN, rtol=float(rtol), atol=float(atol)),
             files={file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
         )
 
