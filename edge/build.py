@@ -156,7 +156,13 @@ def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None) -> Pipelin
         BundleError: the model cannot be admitted.
         ConfigError: a rule names a score that does not exist.
     """
-    boot_id = boot_id or secrets.token_hex(4)
+    try:
+        return _pipeline_of(config, boot_id or secrets.token_hex(4))
+    except ValueError as fault:  # a room refuses its values although the file passed the check
+        raise ConfigError([Problem(config.name, str(fault))]) from fault
+
+
+def _pipeline_of(config: RuntimeConfig, boot_id: str) -> Pipeline:
     plan = feature_plan(config)
     budget_ns = int(config.budget_ms * _NS_PER_MS)
     model = _model(config, plan, budget_ns)

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edge.daemon.memory import release_compiler
 from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.wake import Wake
 from edge.errors import ConfigError, EdgeError
-from edge.messages import Outgoing, RawMessage
+from edge.messages import Command, Outgoing, RawMessage
 from edge.pipeline.status import status
 from edge.store.outbox import Outbox
 from edge.transport.link import Handlers
@@ -82,6 +83,7 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.disable()
+        release_compiler()
         self._notifier.ready(f"running {self._pipeline.name}")
         try:
             return self._loop()
@@ -158,14 +160,18 @@ class Daemon:
             self._hand_over()
 
     def _send_command(self, outgoing: Outgoing) -> None:
-        if time.monotonic_ns() > outgoing.not_after_ns:
-            self._pipeline.count_withheld("late")
+        now_ns = time.monotonic_ns()
+        if now_ns > outgoing.not_after_ns:
+            reason = "late"
         elif not self._transport.is_up:
-            self._pipeline.count_withheld("link_down")
+            reason = "link_down"
         elif not self._transport.send(outgoing):
-            self._pipeline.count_withheld("link_stalled")
+            reason = "link_stalled"
         else:
             self._hand_over()  # a command does not wait for the rest of the batch
+            return
+        if isinstance(outgoing.message, Command):
+            self._send(self._pipeline.withhold(outgoing.message, reason, now_ns))
 
     def _hand_over(self) -> None:
         self._transport.flush()

@@ -91,7 +91,7 @@ class Decisions:
             out: what must be sent is appended, commands and alerts before the prediction.
         """
         clock = self.clock
-        started = moment.now_ns if clock is None else clock()
+        started = moment.received_ns if clock is None else clock()  # without a clock, nothing is ever late
         remaining_ns = moment.received_ns + self.terms.budget_ns - started
         scores: Sequence[float] = ()
         variant = ""

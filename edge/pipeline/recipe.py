@@ -214,9 +214,19 @@ class Pipeline:
                 return
         self.unrouted += 1
 
-    def count_withheld(self, reason: str) -> None:
-        """A command was not handed over, because it came too late or the link could not take it."""
+    def withhold(self, command: Command, reason: str, now_ns: int) -> list[Outgoing]:
+        """A command was not handed over, because it came too late or the link could not take it.
+
+        Returns:
+            What must be sent instead: with ``on_overrun = ["safe_state"]`` a late command is an overrun like any other.
+        """
         self.withheld[reason] = self.withheld.get(reason, 0) + 1
+        lane = self.lanes.find(command.device)
+        out: list[Outgoing] = []
+        if self.decisions.terms.goes_safe_on_overrun and reason == "late" and lane >= 0:
+            trip = self.decisions.envelope.trip(lane, command.device, max(self._now_ns, now_ns), "overrun")
+            self.decisions.send_safe(trip, out)
+        return out
 
     def counts(self) -> dict[str, Counts]:
         """The accounting of every stream."""

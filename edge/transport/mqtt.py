@@ -143,7 +143,7 @@ class MqttTransport:
     def _on_ready(self, mask: int) -> None:
         if self._socket is None:
             return
-        self._received_ns = time.monotonic_ns()
+        self._received_ns = max(time.monotonic_ns(), self._received_ns + 1)
         try:
             if mask & selectors.EVENT_READ:
                 self._socket.read()
@@ -163,10 +163,12 @@ class MqttTransport:
                 self._selector.modify(self._socket, wanted, self._on_ready)
 
     def _on_publish(self, topic: str, payload: bytes, is_retained: bool) -> None:
+        # Messages read together are a nanosecond apart: those without a stamp of their own still have an order.
+        self._received_ns += 1
         self._handlers.on_message(RawMessage(topic, payload, self._received_ns, is_retained))
 
     def _on_slow_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        self._handlers.on_message(RawMessage(message.topic, bytes(message.payload), self._received_ns, message.retain))
+        self._on_publish(message.topic, bytes(message.payload), message.retain)
 
     def _on_control(self) -> None:
         if self._client is not None:

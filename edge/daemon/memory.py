@@ -1,0 +1,32 @@
+"""Giving back the memory of the compiler once every kernel is loaded."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+_MADV_DONTNEED = 4  # linux/mman.h
+
+
+def release_compiler() -> int:
+    """Drop LLVM's code pages from this process.
+
+    After warm-up nothing is compiled any more, but 40 MB of LLVM's text that loading touched stay resident. They are clean pages of
+    a file, so the kernel reads them again should they ever be needed. Only executable segments are dropped: others hold
+    relocations that are not in the file.
+
+    Returns:
+        Bytes advised; 0 where /proc/self/maps does not exist.
+    """
+    maps = Path("/proc/self/maps")
+    if sys.platform != "linux" or not maps.exists():
+        return 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    released = 0
+    for line in maps.read_text(encoding="utf-8").splitlines():
+        span, mode, *_, name = line.split(maxsplit=5)
+        if mode == "r-xp" and "libllvmlite" in name:
+            start, end = (int(bound, 16) for bound in span.split("-"))
+            if libc.madvise(start, end - start, _MADV_DONTNEED) == 0:
+                released += end - start
+    return released
