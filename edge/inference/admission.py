@@ -45,8 +45,7 @@ def admit(
 
     Args:
         bundle: verified bytes.
-        feature_names: the pipeline's features in order, for the message; None: not compared.
-        feature_hash: the pipeline's feature hash; None: not compared.
+        feature_names, feature_hash: the pipeline's; None: not compared. The names are for the message.
         budget_ns: of the pipeline; the manifest's holds as well.
         report: told of each check that held.
 
