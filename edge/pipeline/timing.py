@@ -53,8 +53,9 @@ class StageTimes:
 
     def handed_over(self, now_ns: int) -> None:
         """Everything noted so far has left through the socket now."""
-        if self._n:
-            self._view[self._n * self._width - 1] = now_ns
+        last = self._n * self._width - 1
+        if self._n and not self._view[last]:  # a later tick that had nothing to send is not when this one left
+            self._view[last] = now_ns
             if self._n > _CAPACITY // 2:
                 self.fold()
 
