@@ -194,7 +194,8 @@ class Pipeline:
         self._now_ns = max(self._now_ns, block.received_ns)
         lane = self._lane_of(device or self.name, out)
         self.lanes.touch(lane, self._now_ns)
-        self.decisions.kept = kept = []
+        kept: list[Prediction] = []
+        self.decisions.kept = kept
         for good in intake.gate.admit(block, lane, self.decisions.wall_offset_ns):
             self._use(intake, lane, good, out)
         self.decisions.kept = None
