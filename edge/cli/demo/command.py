@@ -104,10 +104,10 @@ class Screen:
 
     def _print_lines(self, now_s: float) -> None:
         heard = self._heard
-        fresh = heard.alerts + heard.commands - self._shown
+        fresh = heard.noted - self._shown
         for event in list(heard.events)[-fresh:] if fresh else []:
             self._print(view.plain_event(event))
-        self._shown += fresh
+        self._shown = heard.noted
         if now_s >= self._next_line_s and heard.predictions:
             self._print(view.plain_line(heard, now_s))
             self._next_line_s = now_s + _LINE_S

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 _KEPT = 64  # alerts and commands kept for the view
+_REPEAT_S = 2.0  # an equal command within this time repeats the one before: it is a heartbeat
 
 
 class Device(msgspec.Struct):
@@ -27,13 +28,15 @@ class Device(msgspec.Struct):
     agreed: int = 0
 
 
-class Event(msgspec.Struct, frozen=True):
-    """An alert or command as it was heard.
+class Event(msgspec.Struct):
+    """An alert, or a command and its repetitions, as they were heard.
 
     Args:
-        at_s: seconds since the demo's start.
+        at_s: when it was heard first, seconds since the demo's start.
         kind, device, name: what and where.
         text: for people.
+        times: how often in a row.
+        last_s: when it was heard last.
     """
 
     at_s: float
@@ -41,6 +44,8 @@ class Event(msgspec.Struct, frozen=True):
     device: str
     name: str
     text: str
+    times: int = 1
+    last_s: float = 0.0
 
 
 class Heard:
@@ -52,6 +57,7 @@ class Heard:
         devices: by name.
         events: newest last.
         alerts, commands, predictions, malformed: counts of messages heard.
+        noted: events so far, those that are no longer kept included.
         first_prediction_s: seconds after the demo's start, or None.
     """
 
@@ -61,7 +67,7 @@ class Heard:
         self.samples_per_s = 0.0
         self.devices: dict[str, Device] = {}
         self.events: deque[Event] = deque(maxlen=_KEPT)
-        self.alerts = self.commands = self.predictions = self.malformed = 0
+        self.alerts = self.commands = self.predictions = self.malformed = self.noted = 0
         self.first_prediction_s: float | None = None
 
     def hear(self, kind: str, payload: bytes, now_s: float, device: str = "") -> None:
@@ -113,12 +119,22 @@ class Heard:
         if kind == "alert":
             self.alerts += 1
             text = f"{body.get('state', '')} ({body.get('severity', '')}), score {_number(body.get('value'))}"
-            self.events.append(Event(now_s, "alert", about, name, text))
+            self._note(Event(now_s, "alert", about, name, text, last_s=now_s))
         else:
             self.commands += 1
             life_ms = (int(body.get("expires_ns", 0)) - int(body.get("issued_ns", 0))) / 1e6
             unit = "" if body.get("unit") in ("1", None) else f" {body['unit']}"
-            self.events.append(Event(now_s, "command", about, name, f"{_number(body.get('value'))}{unit}, valid for {life_ms:.0f} ms"))
+            text = f"{_number(body.get('value'))}{unit}, valid for {life_ms:.0f} ms"
+            before = next((event for event in reversed(self.events) if (event.kind, event.device, event.name) == (kind, about, name)), None)
+            if before is not None and before.text == text and now_s - before.last_s < _REPEAT_S:
+                before.times += 1
+                before.last_s = now_s
+            else:
+                self._note(Event(now_s, "command", about, name, text, last_s=now_s))
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        self.noted += 1
 
     def _device(self, name: str) -> Device:
         return self.devices.setdefault(name, Device(name))

@@ -114,7 +114,7 @@ def _devices(heard: Heard) -> Table:
         table.add_column(name, justify="right" if name == "score" else "left")
     for name in sorted(heard.devices):
         device = heard.devices[name]
-        filled = round(device.score * _BAR)
+        filled = round(min(max(device.score, 0.0), 1.0) * _BAR)
         colour = "cyan" if not device.truth else "green" if device.label == device.truth else "red"
         bar = Text("█" * filled, colour) + Text("░" * (_BAR - filled), "dim")
         table.add_row(name, Text(device.label, f"bold {colour}"), bar, f"{device.score:.2f}", device.truth or "-")
@@ -138,7 +138,8 @@ def _events(events: Sequence[Event], rows: int) -> Table:
     newest = list(events)[-rows:]
     for event in reversed(newest):
         kind = Text(event.kind, "yellow" if event.kind == "alert" else "magenta")
-        table.add_row(f"{event.at_s:6.1f} s", kind, event.device, event.name, event.text)
+        times = f"{event.times} times" if event.times > 1 else ""
+        table.add_row(f"{event.at_s:6.1f} s", kind, event.device, event.name, event.text, times)
     for _ in range(rows - len(newest)):
         table.add_row("")
     return table
@@ -180,7 +181,7 @@ def plain_event(event: Event) -> str:
 
 def _said(device: Device) -> str:
     truth = f" (is {device.truth})" if device.truth else ""
-    return f"{device.name}: {device.label} {device.score:.2f}{truth}"
+    return f"{device.name}: {device.label} {device.score:.2f}{truth}" if device.label else f"{device.name}: no score{truth}"
 
 
 def print_summary(console: Console, about: About, heard: Heard, played_s: float) -> None:
