@@ -113,3 +113,23 @@ def test_the_screen_can_be_drawn_before_anything_is_heard() -> None:
     console.print(view.screen(about, Heard(), 0.0, 24))
     console.print(view.screen(about, Heard(), 0.0, 24, "the daemon is starting"))
     assert "the daemon is starting" in console.export_text()
+
+
+def test_commands_that_go_on_are_one_line() -> None:
+    heard = Heard()
+    for now_s, device, value in ((1.0, "a", 0.2), (1.2, "b", 0.3), (1.4, "a", 0.4), (5.0, "a", 0.2)):
+        command = {"device": device, "name": "buzz", "value": value, "unit": "1", "issued_ns": 0, "expires_ns": 500_000_000}
+        heard.hear("command", json.dumps(command).encode(), now_s)
+    assert [(event.device, event.times, event.text[:4]) for event in heard.events] == [("a", 2, "0.40"), ("b", 1, "0.30"), ("a", 1, "0.20")]
+    assert (heard.commands, heard.noted) == (4, 3)
+
+
+def test_agreement_counts_only_what_was_said_while_the_truth_was_known() -> None:
+    heard = Heard()
+    said = json.dumps({"device": "a", "scores": {"ROW": 0.9, "PEN": 0.1}}).encode()
+    heard.hear("prediction", said, 1.0)
+    heard.hear("truth", b'{"label": "ROW"}', 1.1, "a")
+    heard.hear("prediction", said, 1.2)
+    heard.hear("truth", b'{"label": "PEN"}', 1.3, "a")
+    heard.hear("prediction", said, 1.4)
+    assert (heard.devices["a"].predictions, heard.devices["a"].agreed) == (2, 1)

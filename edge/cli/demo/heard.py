@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 _KEPT = 64  # alerts and commands kept for the view
-_REPEAT_S = 2.0  # an equal command within this time repeats the one before: it is a heartbeat
+_REPEAT_S = 2.0  # a command within this time goes on with the one before: commands are repeated while a rule holds
 
 
 class Device(msgspec.Struct):
@@ -34,7 +34,7 @@ class Event(msgspec.Struct):
     Args:
         at_s: when it was heard first, seconds since the demo's start.
         kind, device, name: what and where.
-        text: for people.
+        text: for people; of the newest repetition.
         times: how often in a row.
         last_s: when it was heard last.
     """
@@ -126,9 +126,9 @@ class Heard:
             unit = "" if body.get("unit") in ("1", None) else f" {body['unit']}"
             text = f"{_number(body.get('value'))}{unit}, valid for {life_ms:.0f} ms"
             before = next((event for event in reversed(self.events) if (event.kind, event.device, event.name) == (kind, about, name)), None)
-            if before is not None and before.text == text and now_s - before.last_s < _REPEAT_S:
+            if before is not None and now_s - before.last_s < _REPEAT_S:
+                before.text, before.last_s = text, now_s
                 before.times += 1
-                before.last_s = now_s
             else:
                 self._note(Event(now_s, "command", about, name, text, last_s=now_s))
 
