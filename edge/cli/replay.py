@@ -7,9 +7,9 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
@@ -108,22 +108,12 @@ def _writer(out: Path | None, origin_ns: int) -> Iterator[Callable[[int, list[Ou
     if out is None:
         yield lambda _now_ns, _messages: None
         return
-    with ExitStack() as stack:
-        file: IO[bytes] = sys.stdout.buffer
-        if str(out) != "-":
-            try:
-                file = stack.enter_context(out.open("wb"))
-            except OSError as error:
-                raise TransportError(f"{out}: {error.strerror}") from error
-
-        def write(now_ns: int, messages: list[Outgoing]) -> None:
-            try:
-                file.writelines(line(outgoing, now_ns, origin_ns) for outgoing in messages)
-            except OSError as error:
-                raise TransportError(f"{out}: {error.strerror}") from error
-
-        yield write
-        file.flush()
+    try:
+        with nullcontext(sys.stdout.buffer) if str(out) == "-" else out.open("wb") as file:
+            yield lambda now_ns, messages: file.writelines(line(outgoing, now_ns, origin_ns) for outgoing in messages)
+            file.flush()
+    except OSError as error:  # of the file: the recording's are TransportErrors already
+        raise TransportError(f"{out}: {error.strerror}") from error
 
 
 @contextmanager
