@@ -268,6 +268,8 @@ class Daemon:
 
     def _take_rebuilt(self, now_ns: int) -> None:
         rebuilt = self._rebuilt
+        if rebuilt is None and self._rebuilder is not None and not self._rebuilder.is_alive():
+            rebuilt = EdgeError("the attempt ended in an unexpected fault, see above")
         if rebuilt is None:
             return
         self._rebuilt = self._rebuilder = None

@@ -1,5 +1,6 @@
 """Codecs against bytes that another hand built, and against senders that lie."""
 
+import contextlib
 import json
 import math
 import struct
@@ -146,24 +147,25 @@ def test_a_hostile_payload_costs_little_more_than_a_good_one_and_no_memory():
     codec, block = TelemetryCodec(2, 8, 1 << 20), Block(2, 8)
     hostile = [b"\x91" * (1 << 20), b"\xdf\xff\xff\xff\xff" + bytes(1 << 19), b"\x80" * (1 << 20), b"\xdc\x00\x40" + b"\x80" * (1 << 20)]
 
+    def attempt(payload):
+        with contextlib.suppress(Reject):
+            codec.decode(payload, block)
+
     def cost(payload):
-        best = math.inf
+        times = []
         for _ in range(20):
             began = time.perf_counter_ns()
-            try:
-                codec.decode(payload, block)
-            except Reject:
-                pass
-            best = min(best, time.perf_counter_ns() - began)
-        return best
+            attempt(payload)
+            times.append(time.perf_counter_ns() - began)
+        return min(times)
 
     good = cost(telemetry())
     for payload in hostile:
+        assert cost(payload) / good < 200, "60 us for a megabyte, 1.3 us for a good message"
         tracemalloc.start()
-        ratio = cost(payload) / good
+        attempt(payload)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert ratio < 500
         assert peak < 2 * len(payload)
 
 
@@ -276,10 +278,8 @@ def test_scans_that_lie_are_refused_with_their_reason(payload, reason):
 @settings(max_examples=300)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_decode_or_are_refused(payload, as_json):
-    try:
+    with contextlib.suppress(Reject):
         decoded(payload, json_codec() if as_json else None)
-    except Reject:
-        pass
 
 
 @pytest.mark.timeout(600)
@@ -310,5 +310,6 @@ def test_what_goes_out_says_who_when_why_and_until_when(encoding, load):
     features = np.array([1.5, np.inf], np.float32)
     prediction = load(encoder.prediction(Prediction("dev", 3, 7, 1, {"a": 0.25}, features, "m", "1", "v")))
     assert prediction == {
-        "v": 1, "device": "dev", "seq": 3, "t": 7, "scores": {"a": 0.25}, "features": [1.5, None], "model": "m", "version": "1", "variant": "v",
+        "v": 1, "device": "dev", "seq": 3, "t": 7, "scores": {"a": 0.25}, "features": [1.5, None],
+        "model": "m", "version": "1", "variant": "v",
     }  # fmt: skip
