@@ -1,5 +1,6 @@
 """What the demo knows, all of it heard over MQTT. No I/O and no clock: messages and the time come in."""
 
+import math
 from collections import deque
 from typing import Any, Literal
 
@@ -108,8 +109,7 @@ class Heard:
         scores: dict[str, float] = body.get("scores") or {}
         if scores:
             about.label, about.score = max(scores.items(), key=lambda item: item[1])
-        features = body.get("features") or []
-        about.features = list(features.values()) if isinstance(features, dict) else list(features)
+        about.features = [math.nan if value is None else value for value in body.get("features") or []]
         if about.truth:
             about.predictions += 1
             about.agreed += about.label == about.truth
