@@ -1,0 +1,362 @@
+"""The whole line without a broker: budgets, overruns, lanes, order, and the accounting after each of them."""
+
+import json
+import struct
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import edge
+from edge.build import load
+from edge.messages import RawMessage
+from edge.pipeline.status import status
+from tests.fakes.clock import FakeClock
+from tests.unit import inference_models as models
+
+MS = 1_000_000
+TEXT = """
+name = "test"
+budget_ms = 5
+tick_ms = 10
+lanes = 2
+{overrun}
+
+[streams.imu]
+topic = "d/{{device}}/imu"
+channels = {{ ax = "m/s^2", ay = "m/s^2", az = "m/s^2" }}
+rate_hz = 50
+max_rows = 200
+[streams.imu.clean]
+lateness_ms = {lateness}
+
+[streams.scan]
+topic = "d/{{device}}/scan"
+kind = "scan"
+
+[[features]]
+stream = "imu"
+channels = ["ax", "ay", "az"]
+window = "2s"
+hop = "20ms"
+stats = ["mean", "std"]
+
+[model]
+bundle = "bundle"
+
+[[rules]]
+name = "shaken"
+score = "shaken"
+enter = 0.0
+exit = 0.0
+emit = "command"
+actuator = "brake"
+value = 0.7
+
+[[rules]]
+name = "note"
+score = "shaken"
+enter = 0.0
+exit = 0.0
+emit = "alert"
+topic = "d/{{device}}/alerts"
+
+[actuators.brake]
+topic = "d/{{device}}/brake"
+unit = "1"
+min = 0.0
+max = 1.0
+ttl_ms = 100
+safe_value = 0.2
+stale_ms = 50
+rearm_ms = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    models.write_bundle(folder, models={"full": models.linear(), "small": models.linear()})
+    return folder
+
+
+@pytest.fixture
+def build(tmp_path, bundle):
+    (tmp_path / "bundle").symlink_to(bundle)
+
+    def make(overrun="", lateness=0, **options):
+        path = tmp_path / "pipeline.toml"
+        path.write_text(TEXT.format(overrun=overrun, lateness=lateness))
+        return load(path, boot_id="b", **options)
+
+    return make
+
+
+def frame(seq, n=1, device="a", stamp_ns=None, received_ns=None, value=1.0):
+    stamp_ns = seq * 20 * MS if stamp_ns is None else stamp_ns
+    x = np.full((n, 3), value, "<f4").tobytes()
+    payload = msgpack.packb({"v": 1, "seq": seq, "t": stamp_ns, "dt": 20 * MS, "x": x})
+    return RawMessage(f"d/{device}/imu", payload, stamp_ns + 1 if received_ns is None else received_ns)
+
+
+def warm(pipeline, device="a", first=1, count=101):
+    """Frames until the window is full but for one; the next one decides."""
+    out = []
+    for seq in range(first, first + count):
+        out += pipeline.step(frame(seq, device=device))
+    return out
+
+
+def balanced(pipeline):
+    for name, counts in pipeline.counts().items():
+        assert counts.is_balanced, (name, status(pipeline, 0))
+
+
+def kinds(out):
+    return [o.kind for o in out]
+
+
+def test_a_frame_travels_the_whole_line(build):
+    pipeline = build()
+    out = warm(pipeline)
+    assert kinds(out) == ["command", "alert"]
+    command, alert = (json.loads(o.payload) for o in out)
+    assert (command["name"], command["value"], command["device"]) == ("brake", 0.7, "a")
+    assert command["cause"] == {"rule": "shaken", "score": alert["value"], "model": "bundle", "version": "1.0.0", "variant": "full"}
+    assert out[0].topic == "d/a/brake"
+    assert out[0].not_after_ns == 101 * 20 * MS + 1 + 5 * MS
+    assert pipeline.decisions.made == 1
+    balanced(pipeline)
+
+
+def test_a_frame_without_time_left_is_skipped_but_moves_the_windows(build):
+    pipeline = build()
+    warm(pipeline, count=100)
+    clock = FakeClock(101 * 20 * MS + 6 * MS)
+    pipeline.run_on(clock, 0)
+    assert pipeline.step(frame(101)) == []
+    assert pipeline.decisions.skipped == {"overrun": 1}
+    assert pipeline.counts()["imu"].used == 101
+    clock.now_ns = 102 * 20 * MS
+    assert kinds(pipeline.step(frame(102))) == ["command", "alert"]
+    balanced(pipeline)
+
+
+def test_a_tight_frame_takes_the_smaller_model_when_it_may(build):
+    for overrun, want in (('on_overrun = ["smaller_model", "skip"]', {"small": 1}), ('on_overrun = ["skip"]', {})):
+        pipeline = build(overrun)
+        warm(pipeline, count=100)
+        full, small = pipeline.decisions.model.variants
+        full.p99_ns, small.p99_ns = 3 * MS, MS
+        full.best_ns = 3 * MS
+        pipeline.run_on(FakeClock(101 * 20 * MS + 3 * MS), 0)
+        pipeline.step(frame(101))
+        assert pipeline.decisions.by_variant == want
+        balanced(pipeline)
+
+
+def test_an_overrun_can_lead_to_the_safe_state(build):
+    pipeline = build('on_overrun = ["smaller_model", "safe_state"]')
+    warm(pipeline)
+    pipeline.run_on(FakeClock(102 * 20 * MS + 9 * MS), 0)
+    out = pipeline.step(frame(102))
+    assert [(o.kind, json.loads(o.payload)["value"]) for o in out] == [("command", 0.2)]
+    assert json.loads(out[0].payload)["cause"]["rule"] == "envelope.overrun"
+
+
+def test_a_command_that_was_too_late_leads_to_the_safe_state_as_well(build):
+    pipeline = build('on_overrun = ["safe_state"]')
+    command = warm(pipeline)[0]
+    out = pipeline.withhold(command.message, "late", command.not_after_ns + 1)
+    assert [json.loads(o.payload)["value"] for o in out] == [0.2]
+    assert status(pipeline, 0)["commands"]["withheld"] == {"late": 1}
+    assert build().withhold(command.message, "late", 0) == []
+
+
+def test_a_late_answer_is_measured_as_missed(build):
+    pipeline = build()
+    warm(pipeline, count=100)
+    pipeline.run_on(FakeClock(101 * 20 * MS, step_ns=MS // 5), 0)
+    pipeline.step(frame(101, received_ns=101 * 20 * MS))
+    pipeline.times.handed_over(101 * 20 * MS + 6 * MS)
+    report = status(pipeline, 0)
+    assert report["budget"] == {"met": 0, "missed": 1, "withheld": 0}
+    assert set(report["latency_us"]) == {"decode", "clean", "features", "infer", "decide", "encode", "send", "total"}
+    assert report["latency_us"]["total"]["max"] == 6000.0
+
+
+def test_silence_sends_safe_values_on_the_grid_of_ticks(build):
+    pipeline = build()
+    command = warm(pipeline)[0]
+    assert command.message.expires_ns - command.message.issued_ns == 100 * MS
+    quiet = pipeline.tick(command.message.issued_ns + 50 * MS)
+    assert quiet == []
+    out = pipeline.tick(command.message.issued_ns + 75 * MS)
+    assert [json.loads(o.payload)["value"] for o in out] == [0.2]
+    assert out[0].message.issued_ns % (10 * MS) == 0
+
+
+def test_frames_that_waited_are_used_in_order(build):
+    pipeline = build(lateness=100)
+    warm(pipeline, count=100)
+    assert pipeline.step(frame(102)) == []
+    assert status(pipeline, 0)["streams"]["imu"]["held"] == 1
+    assert len([k for k in kinds(pipeline.step(frame(101, received_ns=102 * 20 * MS + 5))) if k == "command"]) == 2
+    assert pipeline.step(frame(104)) == []
+    made = pipeline.decisions.made
+    pipeline.tick(104 * 20 * MS + 200 * MS)
+    assert pipeline.decisions.made == made + 1
+    balanced(pipeline)
+
+
+def test_stopping_uses_what_waits_and_leaves_safe_values(build):
+    pipeline = build(lateness=100)
+    warm(pipeline)
+    pipeline.step(frame(103))
+    out = pipeline.stop(103 * 20 * MS + 10)
+    assert pipeline.decisions.made == 2
+    assert json.loads(out[-1].payload)["value"] == 0.2
+    balanced(pipeline)
+
+
+def test_a_device_too_many_takes_the_place_of_the_longest_silent(build):
+    pipeline = build()
+    warm(pipeline, "a", count=101)
+    pipeline.step(frame(1, device="b", stamp_ns=102 * 20 * MS))
+    out = pipeline.step(frame(1, device="c", stamp_ns=102 * 20 * MS + MS))
+    assert [(o.message.device, o.message.value) for o in out] == [("a", 0.2)]
+    assert pipeline.lanes.devices == ["c", "b"]
+    out = pipeline.step(frame(2, device="a", stamp_ns=103 * 20 * MS))
+    assert pipeline.lanes.evictions == 2
+    assert pipeline.decisions.made == 1, "the device's windows start anew"
+    balanced(pipeline)
+
+
+def scan_of(seq, device="a"):
+    x = np.ones((2, 3), "<f4").tobytes()
+    payload = msgpack.packb({"v": 1, "seq": seq, "t": seq, "n": 2, "fields": ["x", "y", "z"], "x": x})
+    return RawMessage(f"d/{device}/scan", payload, seq)
+
+
+def test_of_scans_that_wait_the_newest_wins_and_the_others_are_counted(build):
+    pipeline = build()
+    for seq in (1, 2, 3):
+        pipeline.step(scan_of(seq))
+        balanced(pipeline)
+    pipeline.step(RawMessage("d/b/scan", b"junk", 4))
+    pipeline.flush_scans()
+    counts = pipeline.counts()["scan"]
+    assert (counts.received, counts.used, dict(counts.dropped), dict(counts.invalid)) == (4, 1, {"superseded": 2}, {"malformed": 1})
+    pipeline.step(scan_of(9, "a"))
+    for device in ("x", "y", "z"):
+        pipeline.step(frame(1, device=device, stamp_ns=1000 * MS))
+    pipeline.flush_scans()
+    assert counts.dropped["evicted"] == 1
+    balanced(pipeline)
+
+
+def test_retained_oversized_and_strange_messages_are_counted(build):
+    pipeline = build()
+    raw = frame(1)
+    pipeline.step(RawMessage(raw.topic, raw.payload, raw.received_ns, True))
+    pipeline.count_oversized("d/a/imu")
+    pipeline.count_oversized("other")
+    assert pipeline.step(RawMessage("nobody/asked", b"", 5)) == []
+    counts = pipeline.counts()["imu"]
+    assert (dict(counts.dropped), dict(counts.invalid), pipeline.unrouted) == ({"retained": 1}, {"too_large": 1}, 2)
+    balanced(pipeline)
+
+
+def test_the_python_api_pushes_frames_and_reads_what_came_of_them(tmp_path, bundle):
+    (tmp_path / "bundle").symlink_to(bundle)
+    (tmp_path / "p.toml").write_text(TEXT.format(overrun="", lateness=0))
+    pipeline = edge.load(tmp_path / "p.toml")
+    rows = np.random.default_rng(0).normal(size=(150, 3))
+    result = pipeline.push("imu", rows, device="watch-1")
+    assert len(result.predictions) == 50
+    assert result.predictions[0].features.shape == (6,)
+    assert set(result.predictions[0].scores) == {"calm", "shaken"}
+    assert len(result.alerts) == 1
+    assert {command.device for command in result.commands} == {"watch-1"}
+    again = pipeline.push("imu", rows, device="watch-1")
+    assert len(again.predictions) == 150
+    with pytest.raises(ValueError, match="no telemetry stream 'gps'"):
+        pipeline.push("gps", rows)
+    with pytest.raises(ValueError, match=r"shape \(150, 2\)"):
+        pipeline.push("imu", rows[:, :2])
+    with pytest.raises(ValueError, match="stamps have shape"):
+        pipeline.push("imu", rows, stamps=[1, 2])
+
+
+def test_features_of_a_push_are_those_of_the_same_bytes_on_the_wire(build):
+    one, other = build(), build()
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(200, 3)).astype(np.float32)
+    stamps = np.arange(1, 201, dtype=np.int64) * 20 * MS
+    pushed = one.push("imu", rows, stamps=stamps).predictions
+    other.decisions.kept = []
+    for i in range(200):
+        payload = msgpack.packb({"v": 1, "seq": i, "t": int(stamps[i]), "x": rows[i].tobytes()})
+        other.step(RawMessage("d/a/imu", payload, int(stamps[i])))
+    assert [p.features.tobytes() for p in pushed] == [p.features.tobytes() for p in other.decisions.kept]
+    assert [p.scores for p in pushed] == [p.scores for p in other.decisions.kept]
+
+
+@settings(max_examples=30, stateful_step_count=40, deadline=None)
+class AnyInput(RuleBasedStateMachine):
+    """Whatever comes, in whatever order: every sample is accounted for after every call."""
+
+    home = None
+
+    def __init__(self):
+        super().__init__()
+        self.pipeline = load(self.home, boot_id="b")
+        self.now = 0
+
+    def _step(self, topic, payload, retained=False):
+        self.now += 1 * MS
+        self.pipeline.step(RawMessage(topic, payload, self.now, retained))
+
+    @rule(device=st.sampled_from("abc"), seq=st.integers(0, 12), n=st.integers(1, 5), value=st.sampled_from([1.0, float("nan")]))
+    def telemetry(self, device, seq, n, value):
+        x = struct.pack("<3f", value, 0, 0) * n
+        self._step(f"d/{device}/imu", msgpack.packb({"v": 1, "seq": seq, "t": seq * 20 * MS, "dt": MS, "x": x}))
+
+    @rule(payload=st.binary(max_size=20), topic=st.sampled_from(["d/a/imu", "d/b/scan", "x"]), retained=st.booleans())
+    def garbage(self, payload, topic, retained):
+        self._step(topic, payload, retained)
+
+    @rule(device=st.sampled_from("abc"), seq=st.integers(0, 5))
+    def scan(self, device, seq):
+        self.now += MS
+        self.pipeline.step(RawMessage(f"d/{device}/scan", scan_of(seq, device).payload, self.now))
+
+    @rule()
+    def flush(self):
+        self.pipeline.flush_scans()
+
+    @rule(ms=st.integers(1, 200))
+    def wait(self, ms):
+        self.now += ms * MS
+        self.pipeline.tick(self.now)
+
+    @rule()
+    def stop(self):
+        self.pipeline.stop(self.now)
+        assert not any(counts.held for counts in self.pipeline.counts().values())
+
+    @invariant()
+    def every_sample_is_accounted_for(self):
+        balanced(self.pipeline)
+
+
+def test_any_input(tmp_path, bundle):
+    from hypothesis.stateful import run_state_machine_as_test
+
+    (tmp_path / "bundle").symlink_to(bundle)
+    (tmp_path / "p.toml").write_text(TEXT.format(overrun="", lateness=30))
+    AnyInput.home = tmp_path / "p.toml"
+    run_state_machine_as_test(AnyInput)
