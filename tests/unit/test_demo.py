@@ -100,7 +100,7 @@ def test_the_screen_fits_80_by_24_and_shows_what_matters() -> None:
         heard.hear("prediction", json.dumps({"device": device, "scores": {"ROW": 0.9}, "features": [0.0]}).encode(), 4.0)
     console = Console(width=80, height=24, record=True, file=io.StringIO())
     about = view.About("activity-watch", "mosquitto 127.0.0.1:1883", "held-out.mcap", 5.0, ("imu.ax.mean.2s", "imu.ax.std.2s"))
-    console.print(view.screen(about, heard, 12.0, 24))
+    console.print(view.screen(about, heard, 12.0, console.size))
     text = console.export_text()
     assert len(text.splitlines()) <= 24
     for part in ("activity-watch", "running", "12 s", "310", "ROW", "0.90", "imu.ax.mean.2s", "buzz", "raised (warning)", "120 MB"):
@@ -110,8 +110,8 @@ def test_the_screen_fits_80_by_24_and_shows_what_matters() -> None:
 def test_the_screen_can_be_drawn_before_anything_is_heard() -> None:
     console = Console(width=80, height=24, record=True, file=io.StringIO())
     about = view.About("activity-watch", "mosquitto 127.0.0.1:1883", "held-out.mcap", 5.0)
-    console.print(view.screen(about, Heard(), 0.0, 24))
-    console.print(view.screen(about, Heard(), 0.0, 24, "the daemon is starting"))
+    console.print(view.screen(about, Heard(), 0.0, console.size))
+    console.print(view.screen(about, Heard(), 0.0, console.size, "the daemon is starting"))
     assert "the daemon is starting" in console.export_text()
 
 

@@ -20,6 +20,7 @@ from edge.cli.demo.data import DemoFiles, find_demo_files
 from edge.cli.demo.heard import Heard
 from edge.cli.demo.listener import Listener, feature_names, topics_of
 from edge.errors import EdgeError
+from edge.topics import TopicTemplate
 
 _READY_S = 180.0  # the first start compiles the kernels; a small board takes its time
 _FRAME_S = 0.2
@@ -90,8 +91,7 @@ class Screen:
             note: what is being waited for, if anything.
         """
         if self._live is not None:
-            rows = self._console.size.height
-            self._live.update(view.screen(self._about, self._heard, now_s, rows, note), refresh=True)
+            self._live.update(view.screen(self._about, self._heard, now_s, self._console.size, note), refresh=True)
         elif note:
             self._say_once(note)
         else:
@@ -199,11 +199,11 @@ def run_demo(options: Options, console: Console) -> None:
     files = find_demo_files()
     config = load(files.pipeline)
     heard = Heard()
-    listener = Listener(heard, topics_of(config), started_s)
     with StopSignals() as stop, tempfile.TemporaryDirectory(prefix="edge-demo-") as name, Children(Path(name)) as children:
         try:
             broker = start_broker(children, Path(name), kind=options.broker, port=options.port, poll=stop.poll)
             daemon, player = _start(children, files, broker)
+            listener = Listener(heard, topics_of(config) + _truth(files.recording), started_s)
             listener.open(HOST, broker.port)
             about = view.About(
                 config.name, f"{broker.kind} {HOST}:{broker.port}", files.recording.name, config.budget_ms, feature_names(config)
@@ -216,11 +216,17 @@ def run_demo(options: Options, console: Console) -> None:
             if options.svg is not None:
                 view.save_picture(options.svg, about, heard, time.monotonic() - started_s)
             stage.drain(daemon)
+            listener.close()
             view.print_summary(console, about, heard, played_s)
         except Stopped:
             console.print("stopped before it began")
-        finally:
-            listener.close()
+
+
+def _truth(recording: Path) -> list[tuple[str, TopicTemplate]]:
+    from edge.store.recording import info
+
+    topic = info(recording).metadata.get("truth_topic")
+    return [("truth", TopicTemplate(topic))] if topic else []
 
 
 def _start(children: Children, files: DemoFiles, broker: Broker) -> tuple[Child, Child]:

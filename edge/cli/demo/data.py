@@ -15,7 +15,7 @@ class DemoFiles(msgspec.Struct, frozen=True):
 
     Args:
         pipeline: the pipeline file.
-        recording: held-out recording of the devices.
+        recording: held-out recording of the devices. Where its metadata have a ``truth_topic``, messages there say what a device is doing.
     """
 
     pipeline: Path

@@ -118,13 +118,13 @@ class Heard:
         about, name = str(body.get("device", device)), str(body.get("name", ""))
         if kind == "alert":
             self.alerts += 1
-            text = f"{body.get('state', '')} ({body.get('severity', '')}), score {_number(body.get('value'))}"
+            text = f"{body.get('state', '')} ({body.get('severity', '')}), at {_number(body.get('value'))}"
             self._note(Event(now_s, "alert", about, name, text, last_s=now_s))
         else:
             self.commands += 1
             life_ms = (int(body.get("expires_ns", 0)) - int(body.get("issued_ns", 0))) / 1e6
             unit = "" if body.get("unit") in ("1", None) else f" {body['unit']}"
-            text = f"{_number(body.get('value'))}{unit}, valid for {life_ms:.0f} ms"
+            text = f"{_number(body.get('value'))}{unit}, valid {life_ms:.0f} ms"
             before = next((event for event in reversed(self.events) if (event.kind, event.device, event.name) == (kind, about, name)), None)
             if before is not None and now_s - before.last_s < _REPEAT_S:
                 before.text, before.last_s = text, now_s

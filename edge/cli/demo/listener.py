@@ -18,14 +18,13 @@ _CONNECT_S = 5.0
 
 
 def topics_of(config: RuntimeConfig) -> list[tuple[str, TopicTemplate]]:
-    """Kind and topic of everything that a pipeline publishes, and of the truth that a demo recording carries beside each stream."""
+    """Kind and topic of everything that a pipeline publishes."""
     status = config.publish.status.topic or f"edge/{config.name}/status"
     topics = [("status", status), ("availability", f"edge/{config.name}/availability")]
     if config.publish.predictions is not None:
         topics.append(("prediction", config.publish.predictions.topic))
     topics += [("alert", rule.topic) for rule in config.rules if rule.emit == "alert" and rule.topic]
     topics += [("command", actuator.topic) for actuator in config.actuators.values()]
-    topics += [("truth", stream.topic.rpartition("/")[0] + "/truth") for stream in config.streams.values() if "/" in stream.topic]
     return [(kind, TopicTemplate(topic)) for kind, topic in dict.fromkeys(topics)]
 
 

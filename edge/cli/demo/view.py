@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -16,9 +16,10 @@ from edge.errors import TransportError
 
 _BAR = 16  # characters of a score's bar
 _EVENTS = 8  # most rows of alerts and commands
-_FEATURES = 4  # columns of feature values
+_FEATURES = 6  # most columns of feature values
+_FEATURES_HEAD = 12  # characters before them
 _STAGES = ("decode", "clean", "features", "infer", "decide", "encode", "send", "total")
-_PICTURE_ROWS = 26
+_PICTURE = ConsoleDimensions(96, 26)
 _SIDE_ROWS = len(_STAGES) + 2
 _PARTS_WITHOUT_FEATURES = 5
 
@@ -41,14 +42,14 @@ class About(msgspec.Struct, frozen=True):
     feature_names: tuple[str, ...] = ()
 
 
-def screen(about: About, heard: Heard, now_s: float, height: int, note: str = "") -> RenderableType:
+def screen(about: About, heard: Heard, now_s: float, size: ConsoleDimensions, note: str = "") -> RenderableType:
     """The live screen; fits a terminal of 80 columns and 24 rows with up to four devices.
 
     Args:
         about: constants.
         heard: everything heard so far.
         now_s: seconds since the demo's start.
-        height: rows of the terminal.
+        size: of the terminal.
         note: what is being waited for, when it is.
     """
     if note:
@@ -61,10 +62,10 @@ def screen(about: About, heard: Heard, now_s: float, height: int, note: str = ""
     sides.add_row(_latency(about, heard), _counters(heard))
     parts: list[RenderableType] = [title, sides, _heading("devices: what the model says, what the recording says"), _devices(heard)]
     if any(device.features for device in heard.devices.values()):
-        parts += [_heading("features"), _features(about, heard)]
+        parts += [_heading("features"), _features(about, heard, size.width)]
     parts.append(_heading(f"alerts {heard.alerts}, commands {heard.commands}"))
     used = 1 + _SIDE_ROWS + 2 + len(heard.devices) + (3 if len(parts) > _PARTS_WITHOUT_FEATURES else 0) + 1
-    parts.append(_events(heard.events, min(max(height - used - 1, 2), _EVENTS)))
+    parts.append(_events(heard.events, min(max(size.height - used - 1, 2), _EVENTS)))
     return Group(*parts)
 
 
@@ -121,25 +122,36 @@ def _devices(heard: Heard) -> Table:
     return table
 
 
-def _features(about: About, heard: Heard) -> Table:
+def _features(about: About, heard: Heard, width: int) -> Table:
     device = next(heard.devices[name] for name in sorted(heard.devices) if heard.devices[name].features)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(device.name)
-    step = max(len(device.features) // _FEATURES, 1)
-    chosen = range(0, len(device.features), step)[:_FEATURES]
+    table.add_column(device.name, no_wrap=True, min_width=_FEATURES_HEAD - 2)
+    names = [about.feature_names[i] if i < len(about.feature_names) else f"#{i}" for i in range(len(device.features))]
+    chosen = _spread(names, width - _FEATURES_HEAD)
     for i in chosen:
-        table.add_column(about.feature_names[i] if i < len(about.feature_names) else f"#{i}", justify="right", no_wrap=True)
+        table.add_column(names[i], justify="right", no_wrap=True)
     table.add_row(f"{len(device.features)} in all", *(f"{device.features[i]:.3g}" for i in chosen))
     return table
 
 
+def _spread(names: Sequence[str], width: int) -> range:
+    """As many indices, evenly apart, as have room side by side."""
+    for count in range(min(_FEATURES, len(names)), 1, -1):
+        chosen = range(0, len(names), len(names) // count)[:count]
+        if sum(len(names[i]) + 2 for i in chosen) <= width:
+            return chosen
+    return range(1)
+
+
 def _events(events: Sequence[Event], rows: int) -> Table:
     table = Table.grid(padding=(0, 2))
-    newest = list(events)[-rows:]
-    for event in reversed(newest):
+    for _ in range(6):
+        table.add_column(no_wrap=True)
+    newest = sorted(events, key=lambda event: event.last_s, reverse=True)[:rows]
+    for event in newest:
         kind = Text(event.kind, "yellow" if event.kind == "alert" else "magenta")
-        times = f"{event.times} times" if event.times > 1 else ""
-        table.add_row(f"{event.at_s:6.1f} s", kind, event.device, event.name, event.text, times)
+        times = f"x {event.times}" if event.times > 1 else ""
+        table.add_row(f"{event.last_s:6.1f} s", kind, event.device, event.name, event.text, times)
     for _ in range(rows - len(newest)):
         table.add_row("")
     return table
@@ -151,8 +163,8 @@ def save_picture(path: Path, about: About, heard: Heard, now_s: float) -> None:
     Raises:
         TransportError: the file cannot be written.
     """
-    console = Console(record=True, width=96, height=_PICTURE_ROWS, file=io.StringIO(), force_terminal=True)
-    console.print(screen(about, heard, now_s, _PICTURE_ROWS))
+    console = Console(record=True, width=_PICTURE.width, height=_PICTURE.height, file=io.StringIO(), force_terminal=True)
+    console.print(screen(about, heard, now_s, _PICTURE))
     try:
         console.save_svg(str(path), title="edge demo")
     except OSError as error:
