@@ -91,13 +91,18 @@ def record(
     broker_url: Annotated[
         str | None, typer.Option("--url", "--broker-url", metavar="URL", help="default: the pipeline file's, or mqtt://127.0.0.1:1883")
     ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="allow plaintext to a --url that is another machine")] = False,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="stop after so long; default: at Ctrl-C")] = None,
     force: Annotated[bool, typer.Option("--force", help="replace an existing RECORDING")] = False,
 ) -> None:
     """Record what arrives on topics, byte for byte, until Ctrl-C, SIGTERM or the end of --seconds."""
     from edge.cli.record import record_topics
 
-    raise typer.Exit(record_topics(output, topics or [], pipeline, everything=everything, url=broker_url, seconds=seconds, overwrite=force))
+    raise typer.Exit(
+        record_topics(
+            output, topics or [], pipeline, everything=everything, url=broker_url, insecure=insecure, seconds=seconds, overwrite=force
+        )
+    )
 
 
 @app.command()

@@ -19,11 +19,14 @@ import msgspec
 import typer
 
 from edge.cli.run import set_up_logging
+from edge.config.check_broker import check_broker
+from edge.config.findings import Findings
 from edge.config.types import Broker, RuntimeConfig
 from edge.errors import TransportError
 from edge.messages import RawMessage
 from edge.store.recording import RecordingWriter
 from edge.topics import TopicTemplate
+from edge.transport.dial import Address
 from edge.transport.link import Handlers, Settings
 from edge.transport.mqtt import MqttTransport
 
@@ -59,7 +62,7 @@ class Recorder:
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)  # noqa: FBT003
+            end.setblocking(False)
         self._selector.register(self._wake_out, selectors.EVENT_READ, lambda _mask: self._wake_out.recv(4096))
         handlers = Handlers(on_message=self._take, on_oversized=self._skip)
         self.transport = MqttTransport(settings, filters, handlers, self._selector, self._wake)
@@ -122,7 +125,15 @@ class Recorder:
 
 
 def record_topics(
-    output: Path, topics: Sequence[str], pipeline: Path | None, *, everything: bool, url: str | None, seconds: float | None, overwrite: bool
+    output: Path,
+    topics: Sequence[str],
+    pipeline: Path | None,
+    *,
+    everything: bool,
+    url: str | None,
+    insecure: bool,
+    seconds: float | None,
+    overwrite: bool,
 ) -> int:
     """Records until SIGINT, SIGTERM or the end of the time.
 
@@ -132,6 +143,7 @@ def record_topics(
         pipeline: pipeline file whose broker and input topics are used, or None.
         everything: also what the pipeline sends.
         url: broker to use instead of the pipeline file's.
+        insecure: allow plaintext to a ``url`` that is another machine.
         seconds: how long, or None.
         overwrite: replace an existing file.
 
@@ -145,7 +157,7 @@ def record_topics(
     """
     config = _load(pipeline)
     filters = _filters(topics, config, everything=everything)
-    settings = _settings(config.broker if config is not None else Broker(), url)
+    settings = _settings(config, url, insecure=insecure)
     set_up_logging("info")
     metadata = {"broker": str(settings.address), "filters": " ".join(name for name, _ in filters)}
     with RecordingWriter(output, metadata, overwrite=overwrite, flush_s=FLUSH_S) as writer:
@@ -208,21 +220,28 @@ def is_filter(text: str) -> bool:
     return 0 < len(text.encode()) < 65_536 and "\0" not in text and wild and "#" not in levels[:-1]
 
 
-def _settings(broker: Broker, url: str | None) -> Settings:
+def _settings(config: RuntimeConfig | None, url: str | None, *, insecure: bool) -> Settings:
     """The link of a recorder: it has a name of its own and announces nothing.
 
     Raises:
-        typer.BadParameter: not a broker's URL.
+        ConfigError: the password file cannot be read.
+        typer.BadParameter: not a broker's URL, or plaintext to another machine.
     """
+    client_id = f"edge-record-{secrets.token_hex(4)}"
+    broker = config.broker if config is not None else Broker()
+    if url is not None:
+        broker = msgspec.structs.replace(broker, url=url, insecure=insecure or broker.insecure)
+        found = Findings()
+        check_broker(broker, found)
+        if found.problems:
+            raise typer.BadParameter(f"{url!r}: {found.problems[0].reason}")
+    if config is None:  # without the rooms behind a pipeline file: 50 MB of memory instead of 150
+        parts = urlsplit(broker.url)
+        is_tls = parts.scheme == "mqtts"
+        return Settings(Address(parts.hostname or "", parts.port or (8883 if is_tls else 1883), is_tls), client_id, max_packet=MAX_PACKET)
     from edge.build import link_settings
 
-    if url is not None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.username is not None:
-            raise typer.BadParameter(f"{url!r}: write mqtt://host:port or mqtts://host:port; credentials come from a pipeline file")
-        broker = msgspec.structs.replace(broker, url=url)
-    settings = link_settings(broker, "record", MAX_PACKET)
-    return msgspec.structs.replace(settings, client_id=f"edge-record-{secrets.token_hex(4)}", availability_topic="")
+    return msgspec.structs.replace(link_settings(broker, "record", MAX_PACKET), client_id=client_id, availability_topic="")
 
 
 def _summary(recorder: Recorder, output: Path) -> list[str]:
