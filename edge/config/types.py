@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+_YEAR_MS = 31_622_400_000  # in ns it is far from the end of an int64
+
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every table of a pipeline file: immutable, keyword only, unknown keys refused."""
 
 
-class Broker(Section, kw_only=True):
+class Broker(Section, frozen=True, kw_only=True):
     """Where the MQTT broker is and how to prove who we are."""
 
     url: Annotated[str, Meta(description="`mqtt://host[:port]` or `mqtts://host[:port]` (TLS); ports default to 1883 and 8883")] = (
@@ -33,7 +35,7 @@ class Broker(Section, kw_only=True):
     retry_max_s: Annotated[float, Meta(gt=0, le=3600, description="longest wait before reconnecting")] = 10.0
 
 
-class Clean(Section, kw_only=True):
+class Clean(Section, frozen=True, kw_only=True):
     """What a sample must satisfy to be used. Everything refused is counted by reason."""
 
     range: Annotated[
@@ -44,19 +46,24 @@ class Clean(Section, kw_only=True):
         Meta(ge=0, le=60_000, description="how long a frame may wait for one with a lower `seq` that is still missing; 0: never waits"),
     ] = 0.0
     max_gap_ms: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description="a longer step between two stamps is a gap; default: never")
+        Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None, Meta(description="a longer step between two stamps is a gap; default: never")
     ] = None
     on_gap: Annotated[Literal["reset", "keep"], Meta(description="what a gap does to the windows of that device and stream")] = "reset"
     max_age_ms: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description='older samples are dropped on arrival (needs `clock = "synced"`)')
+        Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None,
+        Meta(description='older samples are dropped on arrival (needs `clock = "synced"`)'),
     ] = None
     max_ahead_ms: Annotated[
         float,
-        Meta(gt=0, description="a stamp this far ahead is refused: of wall time (synced clock) or of the previous stamp (free clock)"),
+        Meta(
+            gt=0,
+            le=_YEAR_MS,
+            description="a stamp this far ahead is refused: of wall time (synced clock) or of the previous stamp (free clock)",
+        ),
     ] = 3_600_000.0
 
 
-class Stream(Section, kw_only=True):
+class Stream(Section, frozen=True, kw_only=True):
     """One logical input: where it comes from, what it carries, how it is cleaned."""
 
     topic: Annotated[str, Meta(min_length=1, description="MQTT topic; `{device}` stands for one level and names the lane")]
@@ -65,7 +72,8 @@ class Stream(Section, kw_only=True):
     format: Annotated[Literal["msgpack", "json"], Meta(description="how payloads are encoded, see docs/wire.md")] = "msgpack"
     channels: Annotated[dict[str, str], Meta(description="channel name to unit, in column order (telemetry)")] = {}
     rate_hz: Annotated[
-        Annotated[float, Meta(gt=0, le=1e6)] | None, Meta(description="nominal samples per second of one device; time windows need it")
+        Annotated[float, Meta(ge=1e-6, le=1e6)] | None,
+        Meta(description="nominal samples per second of one device; windows and hops in time need it"),
     ] = None
     fields: Annotated[
         dict[str, str],
@@ -81,7 +89,7 @@ class Stream(Section, kw_only=True):
     clean: Annotated[Clean, Meta(description="what a sample must satisfy")] = Clean()
 
 
-class Features(Section, kw_only=True):
+class Features(Section, frozen=True, kw_only=True):
     """Rolling statistics of some channels of one stream over one window."""
 
     stream: Annotated[str, Meta(description="name under `streams`")]
@@ -90,31 +98,33 @@ class Features(Section, kw_only=True):
     hop: Annotated[
         str | int, Meta(description="a new vector every so often: duration or number of samples; counted from the stamps' own zero")
     ] = 1
-    stats: Annotated[list[str], Meta(min_length=1, description="statistics, see docs/features.md")]
+    stats: Annotated[list[str], Meta(min_length=1, description="statistics, see the list below")]
 
 
-class Model(Section, kw_only=True):
+class Model(Section, frozen=True, kw_only=True):
     """Which model bundle computes the scores."""
 
     bundle: Annotated[str, Meta(description="folder of the bundle's versions, relative to this file")]
     version: Annotated[str, Meta(description="a version's folder name, or `latest`")] = "latest"
 
 
-class Ramp(Section, kw_only=True):
+class Ramp(Section, frozen=True, kw_only=True):
     """A value that follows the score."""
 
     at_enter: Annotated[float, Meta(description="value when the score equals `enter`")]
     at_one: Annotated[float, Meta(description="value when the score is 1; linear between the two")]
 
 
-class Rule(Section, kw_only=True):
+class Rule(Section, frozen=True, kw_only=True):
     """When a score matters, and what is sent then."""
 
     name: Annotated[str, Meta(min_length=1, description="unique; appears as `cause.rule`")]
     score: Annotated[str, Meta(description="a label of the model, or the name of a feature")]
     enter: Annotated[float, Meta(description="active at or beyond this value; below `exit` means: triggers downwards")]
     exit: Annotated[float, Meta(description="inactive again beyond this value, on the other side of `enter`")]
-    hold_ms: Annotated[float, Meta(ge=0, description="how long the score must stay beyond `enter`, by the sender's stamps")] = 0.0
+    hold_ms: Annotated[
+        float, Meta(ge=0, le=_YEAR_MS, description="how long the score must stay beyond `enter`, by the sender's stamps")
+    ] = 0.0
     emit: Annotated[Literal["alert", "command"], Meta(description="what an active rule sends")]
     severity: Annotated[Literal["info", "warning", "critical"], Meta(description="of an alert")] = "warning"
     topic: Annotated[str | None, Meta(description="of an alert; may contain `{device}`")] = None
@@ -123,7 +133,7 @@ class Rule(Section, kw_only=True):
     otherwise: Annotated[float | None, Meta(description="of a command: value sent while the rule is inactive; default: nothing")] = None
 
 
-class Actuator(Section, kw_only=True):
+class Actuator(Section, frozen=True, kw_only=True):
     """The only outputs that exist, and the limits that nothing can exceed."""
 
     topic: Annotated[str, Meta(min_length=1, description="where commands go; may contain `{device}`")]
@@ -137,11 +147,12 @@ class Actuator(Section, kw_only=True):
     safe_value: Annotated[float, Meta(description="sent when decisions stop coming; within min and max")]
     stale_ms: Annotated[float, Meta(gt=0, le=600_000, description="no decision for this long: safe value, latched")]
     rearm_ms: Annotated[
-        Annotated[float, Meta(ge=0)] | None, Meta(description="decisions must flow this long before the latch opens; default: `stale_ms`")
+        Annotated[float, Meta(ge=0, le=_YEAR_MS)] | None,
+        Meta(description="decisions must flow this long before the latch opens; default: `stale_ms`"),
     ] = None
 
 
-class PublishPredictions(Section, kw_only=True):
+class PublishPredictions(Section, frozen=True, kw_only=True):
     """Publishes predictions, for dashboards and for measuring from outside."""
 
     topic: Annotated[str, Meta(min_length=1, description="may contain `{device}`")]
@@ -150,21 +161,21 @@ class PublishPredictions(Section, kw_only=True):
     format: Annotated[Literal["msgpack", "json"] | None, Meta(description="default: the file's `format`")] = None
 
 
-class PublishStatus(Section, kw_only=True):
+class PublishStatus(Section, frozen=True, kw_only=True):
     """Publishes counters, latencies and health as JSON."""
 
     topic: Annotated[str | None, Meta(description="default `edge/<name>/status`")] = None
     every_s: Annotated[float, Meta(ge=0.1, le=3600, description="period")] = 1.0
 
 
-class Publish(Section, kw_only=True):
+class Publish(Section, frozen=True, kw_only=True):
     """What is published beside alerts and commands."""
 
     predictions: Annotated[PublishPredictions | None, Meta(description="default: not published")] = None
     status: Annotated[PublishStatus, Meta(description="always published")] = PublishStatus()
 
 
-class RuntimeConfig(Section, kw_only=True):
+class RuntimeConfig(Section, frozen=True, kw_only=True):
     """A whole pipeline file."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="letters, digits, `_ . -`; appears in topics")]

@@ -57,10 +57,7 @@ def load_bundle(folder: Path, version: str = "latest", report: Report = quiet) -
         BundleError: no such version, or anything in it that is missing, altered, contradictory or refers to something outside.
     """
     home = find_version(folder, version)
-    path = home / MANIFEST
-    manifest = parse(_read(home, MANIFEST, MAX_MANIFEST_BYTES), str(path))
-    if manifest.version != home.resolve().name:
-        raise BundleError(f"{path}: version is {manifest.version!r}, the folder says {home.resolve().name!r}; they must be equal")
+    manifest = _manifest(home)
     report("manifest", f"{manifest.name} {manifest.version}, {len(manifest.features)} features, labels {', '.join(manifest.labels)}")
     files = {file: _read_hashed(home, file, sha256) for file, sha256 in manifest.files.items()}
     report("hashes", f"{len(files)} files, {sum(map(len, files.values()))} bytes")
@@ -68,6 +65,23 @@ def load_bundle(folder: Path, version: str = "latest", report: Report = quiet) -
     tensors = sum(check_self_contained(files[file], str(home / file)) for file in models)
     report("self-contained", f"{tensors} tensors in {len(models)} graphs, none with external data")
     return Bundle(home, manifest, files)
+
+
+def read_manifest(folder: Path, version: str = "latest") -> Manifest:
+    """The manifest of one version of a bundle, checked; nothing else of the bundle is read.
+
+    Raises:
+        BundleError: no such version, or a manifest that cannot be used.
+    """
+    return _manifest(find_version(folder, version))
+
+
+def _manifest(home: Path) -> Manifest:
+    path = home / MANIFEST
+    manifest = parse(_read(home, MANIFEST, MAX_MANIFEST_BYTES), str(path))
+    if manifest.version != home.resolve().name:
+        raise BundleError(f"{path}: version is {manifest.version!r}, the folder says {home.resolve().name!r}; they must be equal")
+    return manifest
 
 
 def find_version(folder: Path, version: str) -> Path:

@@ -1,0 +1,55 @@
+"""Whether a typed config makes sense: everything that a room would refuse later is found here, with its key path.
+
+Reads the model's manifest and looks at the files that are named; runs no model and opens no connection.
+"""
+
+import math
+
+from edge.config.check_broker import check_broker
+from edge.config.check_features import check_features
+from edge.config.check_model import Target, check_model
+from edge.config.check_outputs import check_actuators, check_rules
+from edge.config.check_streams import check_streams
+from edge.config.check_topics import check_topics
+from edge.config.findings import Findings
+from edge.config.types import RuntimeConfig
+from edge.errors import Problem
+
+
+def check(config: RuntimeConfig) -> list[Problem]:
+    """Everything that is wrong with a config that was built in Python; paths in it count from the working directory."""
+    found = Findings()
+    find_problems(config, found)
+    return found.problems
+
+
+def find_problems(config: RuntimeConfig, found: Findings) -> None:
+    """Note everything that is wrong with a typed config.
+
+    Args:
+        config: typed; stand-ins are where ``found`` distrusts a key.
+        found: takes the problems.
+    """
+    _check_timing(config, found)
+    check_broker(config.broker, found)
+    check_streams(config.streams, found)
+    vector = check_features(config, found)
+    labels = check_model(config, vector, found)
+    check_actuators(config, found)
+    check_rules(config, Target(labels, vector), found)
+    check_topics(config, found)
+
+
+def _check_timing(config: RuntimeConfig, found: Findings) -> None:
+    seen: list[str] = []
+    for i, policy in enumerate(config.on_overrun):
+        path, final = f"on_overrun[{i}]", next((name for name in seen if name != "smaller_model"), None)
+        if policy in seen:
+            found.add(path, f"{policy!r} is there twice", needs=["on_overrun"])
+        elif final is not None:
+            found.add(path, f"is never reached: {final!r} comes first and ends it", needs=["on_overrun"])
+        seen.append(policy)
+    for name, actuator in config.actuators.items():
+        if math.isfinite(config.budget_ms) and config.budget_ms >= actuator.ttl_ms:
+            reason = f"must be less than ttl_ms of actuator {name!r} ({actuator.ttl_ms:g}), or a command could be void when it is sent"
+            found.add("budget_ms", reason, needs=[f"actuators.{name}.ttl_ms"])

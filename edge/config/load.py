@@ -1,0 +1,78 @@
+"""A pipeline file to a RuntimeConfig that every room will accept, or to the list of everything that is wrong with it."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge.config.check import find_problems
+from edge.config.findings import Findings
+from edge.config.typed import typed
+from edge.config.types import RuntimeConfig
+from edge.errors import ConfigError, Problem
+
+MAX_FILE_BYTES = 4 << 20
+
+
+def load(path: Path) -> RuntimeConfig:
+    """Read and check a pipeline file. Relative paths in it count from its folder and come back absolute.
+
+    Raises:
+        ConfigError: the file cannot be read, or anything in it is wrong; lists every problem.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise _refusal(path, f"is larger than {MAX_FILE_BYTES} bytes; a pipeline file is text of a few hundred lines")
+        text = data.decode("utf-8-sig")
+    except IsADirectoryError as fault:
+        raise _refusal(path, "is a folder; name the pipeline file in it") from fault
+    except FileNotFoundError as fault:
+        raise _refusal(path, "there is no such file") from fault
+    except UnicodeDecodeError as fault:
+        raise _refusal(path, f"is not UTF-8 text: {fault.reason} at byte {fault.start}") from fault
+    except (OSError, ValueError) as fault:
+        raise _refusal(path, f"cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
+    return loads(text, path.parent, str(path))
+
+
+def loads(text: str, base: Path, name: str = "pipeline file") -> RuntimeConfig:
+    """Check the text of a pipeline file.
+
+    Args:
+        text: TOML.
+        base: folder that relative paths count from.
+        name: of the file, for problems that belong to no key.
+
+    Raises:
+        ConfigError: anything is wrong; lists every problem.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as fault:  # ValueError: TOMLDecodeError, and integers of too many digits
+        raise ConfigError([Problem(name, f"is not TOML: {fault}")]) from fault
+    found = Findings()
+    config = _absolute(typed(tables, found), Path(os.path.abspath(base)))
+    find_problems(config, found)
+    if found.problems:
+        raise ConfigError(found.problems)
+    return config
+
+
+def _refusal(path: Path, reason: str) -> ConfigError:
+    return ConfigError([Problem(str(path), reason)])
+
+
+def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
+    names = ("ca_file", "cert_file", "key_file", "password_file")
+    broker = msgspec.structs.replace(config.broker, **_joined(config.broker, names, base))
+    model = config.model and msgspec.structs.replace(config.model, **_joined(config.model, ("bundle",), base))
+    return msgspec.structs.replace(config, broker=broker, model=model)
+
+
+def _joined(table: msgspec.Struct, names: tuple[str, ...], base: Path) -> dict[str, Any]:
+    # Links are kept: a deployment may switch versions by one.
+    return {name: os.path.normpath(base / value) for name in names if (value := getattr(table, name))}
