@@ -19,8 +19,8 @@ each channel, each statistic.
 - A **hop** is a duration, counted from the stamps' own zero so that it does not depend on when the daemon was started, or a number of
   samples. The default is every sample.
 - The first `[[features]]` entry triggers: its hops make decisions, with the latest values of all other entries.
-- A time window needs `rate_hz`. It has room for {TIME_WINDOW_HEADROOM:g} times as many samples; a sender that is faster still makes rows leave
-  early, counted as `overflows`.
+- A time window needs `rate_hz`. It has room for {TIME_WINDOW_HEADROOM:g} times as many samples; a sender that is faster still makes
+  rows leave early, counted as `overflows`.
 - A step between stamps of more than `clean.max_gap_ms` empties the windows (or not, `clean.on_gap`). A clock set back always does.
 - Inputs are float32, sums are kept in float64, outputs are float32. Only finite samples reach a window.
 - The same kernel computes features live, in replay and over arrays (`edge.features.offline.compute`): equal bits.

@@ -54,7 +54,7 @@ def test_a_plan_that_cannot_be_is_said(changes, says):
 
 
 def test_a_time_window_needs_a_rate():
-    with pytest.raises(ValueError, match="rate_hz"):
+    with pytest.raises(ValueError, match=r"rate_hz"):
         FeaturePlan([StreamShape("imu", {"ax": "g"})], [group()])
 
 
