@@ -1,6 +1,7 @@
 """How the demo looks: a live screen on a terminal, plain lines elsewhere, and the summary. Draws what was heard; asks nobody."""
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _EVENTS = 8  # most rows of alerts and commands
 _FEATURES = 6  # most columns of feature values
 _FEATURES_HEAD = 12  # characters before them
 _STAGES = ("decode", "clean", "features", "infer", "decide", "encode", "send", "total")
+_FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # fonts that a viewer would fetch from the internet
 _PICTURE = ConsoleDimensions(96, 26)
 _SIDE_ROWS = len(_STAGES) + 2
 _PARTS_WITHOUT_FEATURES = 5
@@ -165,8 +167,9 @@ def save_picture(path: Path, about: About, heard: Heard, now_s: float) -> None:
     """
     console = Console(record=True, width=_PICTURE.width, height=_PICTURE.height, file=io.StringIO(), force_terminal=True)
     console.print(screen(about, heard, now_s, _PICTURE))
+    picture = _FONT_FACE.sub("", console.export_svg(title="edge demo"))
     try:
-        console.save_svg(str(path), title="edge demo")
+        path.write_text(picture, encoding="utf-8")
     except OSError as error:
         raise TransportError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -225,7 +228,9 @@ def print_summary(console: Console, about: About, heard: Heard, played_s: float)
 
 
 def _first(heard: Heard) -> str:
-    return "" if heard.first_prediction_s is None else f", the first {heard.first_prediction_s:.1f} s after the start"
+    if heard.first_prediction_s is None:
+        return ": it ended before the windows were full"
+    return f", the first {heard.first_prediction_s:.1f} s after the start"
 
 
 def accounting(status: dict[str, Any]) -> dict[str, int]:
