@@ -101,7 +101,7 @@ def plan_of(config: RuntimeConfig) -> Plan:
     pipeline = pipeline_of(config)
     warm_up(pipeline)
     status = config.publish.status
-    subscriptions = [(TopicTemplate(stream.topic).subscription, stream.qos) for stream in config.streams.values()]
+    subscriptions: list[tuple[str, int]] = [(TopicTemplate(s.topic).subscription, s.qos) for s in config.streams.values()]
     largest = max(stream.max_bytes for stream in config.streams.values())
     return Plan(
         pipeline,
@@ -187,7 +187,7 @@ def _pipeline_of(config: RuntimeConfig, boot_id: str) -> Pipeline:
 
 
 def feature_plan(config: RuntimeConfig) -> FeaturePlan:
-    """The feature vector of a config."""
+    """The feature vector of a config; the model is not looked at, and need not exist yet."""
     shapes = [
         StreamShape(
             name,
