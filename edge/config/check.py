@@ -11,7 +11,7 @@ from edge.config.check_model import Target, check_model
 from edge.config.check_outputs import check_actuators, check_rules
 from edge.config.check_streams import check_streams
 from edge.config.check_topics import check_topics
-from edge.config.findings import Findings
+from edge.config.findings import Findings, join
 from edge.config.types import RuntimeConfig
 from edge.errors import Problem
 
@@ -52,4 +52,4 @@ def _check_timing(config: RuntimeConfig, found: Findings) -> None:
     for name, actuator in config.actuators.items():
         if math.isfinite(config.budget_ms) and config.budget_ms >= actuator.ttl_ms:
             reason = f"must be less than ttl_ms of actuator {name!r} ({actuator.ttl_ms:g}), or a command could be void when it is sent"
-            found.add("budget_ms", reason, needs=[f"actuators.{name}.ttl_ms"])
+            found.add("budget_ms", reason, needs=[f"{join('actuators', name)}.ttl_ms"])

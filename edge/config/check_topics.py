@@ -26,7 +26,7 @@ def check_topics(config: RuntimeConfig, found: Findings) -> None:
         _check_form(path, topic, found)
     for (path, topic), (other, taken) in combinations(inputs, 2):
         if overlap(topic, taken):
-            found.add(other, f"{taken!r} takes messages of {path} ({topic!r}) too; every message must belong to one stream", needs=[path])
+            found.add(other, f"{taken!r} takes messages of {path} ({topic!r}) too; a message must belong to one stream", needs=[path])
     _check_device(inputs, alerts + commands + predictions, status, found)
     for path, topic in alerts + commands + predictions + status + availability:
         for other, source in inputs:
