@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -89,7 +89,7 @@ def test_a_sensor_connects_as_shown(tmp_path: Path, broker: Mosquitto) -> None:
     )
     try:
         assert daemon.stderr is not None
-        assert any("connected" in line for line in daemon.stderr)
+        _wait_for(": connected to", daemon.stderr)
         alert = _first_line(_block("commands"), tmp_path, environment)
     finally:
         daemon.terminate()
@@ -101,6 +101,15 @@ def test_a_sensor_connects_as_shown(tmp_path: Path, broker: Mosquitto) -> None:
     for key in ("device", "name", "state", "severity", "seq"):
         assert heard[key] == shown[key]
     assert heard["value"] == pytest.approx(shown["value"])
+
+
+def _wait_for(text: str, lines: Iterable[str]) -> None:
+    seen = ""
+    for line in lines:
+        seen += line
+        if text in line:
+            return
+    raise AssertionError(seen)
 
 
 def _first_line(script: str, folder: Path, environment: dict[str, str]) -> str:
