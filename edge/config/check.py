@@ -23,18 +23,19 @@ def check(config: RuntimeConfig) -> list[Problem]:
     return found.problems
 
 
-def find_problems(config: RuntimeConfig, found: Findings) -> None:
+def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = True) -> None:
     """Note everything that is wrong with a typed config.
 
     Args:
         config: typed; stand-ins are where ``found`` distrusts a key.
         found: takes the problems.
+        with_model: whether the bundle must be there; without it, rules on its labels cannot be judged.
     """
     _check_timing(config, found)
     check_broker(config.broker, found)
     check_streams(config.streams, found)
     vector = check_features(config, found)
-    labels = check_model(config, vector, found)
+    labels = check_model(config, vector, found) if with_model else None
     check_actuators(config, found)
     check_rules(config, Target(labels, vector), found)
     check_topics(config, found)

@@ -16,8 +16,12 @@ from edge.errors import ConfigError, Problem
 MAX_FILE_BYTES = 4 << 20
 
 
-def load(path: Path) -> RuntimeConfig:
+def load(path: Path, *, with_model: bool = True) -> RuntimeConfig:
     """Read and check a pipeline file. Relative paths in it count from its folder and come back absolute.
+
+    Args:
+        path: of the file.
+        with_model: whether the model's bundle must be there; False is for the script that is about to make it.
 
     Raises:
         ConfigError: the file cannot be read, or anything in it is wrong; lists every problem.
@@ -36,16 +40,17 @@ def load(path: Path) -> RuntimeConfig:
         raise _refusal(path, f"is not UTF-8 text: {fault.reason} at byte {fault.start}") from fault
     except (OSError, ValueError) as fault:
         raise _refusal(path, f"cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
-    return loads(text, path.parent, str(path))
+    return loads(text, path.parent, str(path), with_model=with_model)
 
 
-def loads(text: str, base: Path, name: str = "pipeline file") -> RuntimeConfig:
+def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: bool = True) -> RuntimeConfig:
     """Check the text of a pipeline file.
 
     Args:
         text: TOML.
         base: folder that relative paths count from.
         name: of the file, for problems that belong to no key.
+        with_model: whether the model's bundle must be there.
 
     Raises:
         ConfigError: anything is wrong; lists every problem.
@@ -56,7 +61,7 @@ def loads(text: str, base: Path, name: str = "pipeline file") -> RuntimeConfig:
         raise ConfigError([Problem(name, f"is not TOML: {fault}")]) from fault
     found = Findings()
     config = _absolute(typed(tables, found), Path(os.path.abspath(base)))
-    find_problems(config, found)
+    find_problems(config, found, with_model=with_model)
     if found.problems:
         raise ConfigError(found.problems)
     return config
