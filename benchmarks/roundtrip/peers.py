@@ -23,6 +23,7 @@ NAMES = {
 }
 CHANNELS = 8
 FRAMES = 600  # of the check: more than two windows
+SUBSCRIBED_S = 2.0  # nothing tells from outside that a peer has subscribed; READY=1 does not wait for a broker
 
 
 @contextlib.contextmanager
@@ -61,7 +62,7 @@ def answers(port: int, frames: int, rows: int) -> dict[int, list[float]]:
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.on_connect = lambda *_: client.subscribe(rig.TOPIC_OUT)
     subscribed: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    client.on_subscribe = lambda *_: subscribed.put(True)  # noqa: FBT003 - a token
+    client.on_subscribe = lambda *_: subscribed.put(True)
     client.on_message = lambda _client, _userdata, message: arrived.put(message.payload)
     client.connect("127.0.0.1", port)
     client.loop_start()
@@ -93,8 +94,7 @@ def largest_difference(folder: Path, bundle: Path, names: list[str], pipeline: s
     found = []
     for name in names:
         with rig.broker(folder) as port, start(name, port, folder, bundle, pipeline):
-            if not name.startswith("edge"):
-                time.sleep(2.0)  # nothing tells that the script has subscribed
+            time.sleep(SUBSCRIBED_S)
             found.append(answers(port, FRAMES, rows))
     first, *others = found
     for other in others:
