@@ -7,6 +7,7 @@ from edge.config.types import Stream
 from edge.units import KNOWN
 
 _FRAME = ("seq", "t", "dt")
+_DEEPEST = 16  # levels of a JSON path
 _FLOAT32_MAX = 3.4028234663852886e38
 
 
@@ -62,13 +63,27 @@ def _check_fields(stream: Stream, path: str, found: Findings) -> None:
         if stream.stamp_unit != "ns":
             found.add(f"{path}.stamp_unit", 'is for format = "json" only; MessagePack stamps are ns', needs=needs)
         return
-    for name, target in stream.fields.items():
-        where = join(f"{path}.fields", name)
+    for name in stream.fields:
         if name not in stream.channels and name not in _FRAME:
-            valid = [*stream.channels, *_FRAME]
-            found.add(where, f"is neither a channel nor one of {', '.join(_FRAME)}", near(name, valid), needs=[f"{path}.channels"])
-        elif not all(target.split(".")):
-            found.add(where, f"{target!r} is not a path; write names separated by dots, such as 'accel.x'")
+            reason, valid = f"is neither a channel nor one of {', '.join(_FRAME)}", [*stream.channels, *_FRAME]
+            found.add(join(f"{path}.fields", name), reason, near(name, valid), needs=[f"{path}.channels"])
+    if stream.kind == "telemetry":
+        _check_paths(stream, path, found)
+
+
+def _check_paths(stream: Stream, path: str, found: Findings) -> None:
+    """Where each number of a JSON message is: paths must be names, and none may lead through another one's number."""
+    targets = {name: tuple(stream.fields.get(name, name).split(".")) for name in dict.fromkeys((*stream.channels, *_FRAME))}
+    ends = {target: name for name, target in targets.items()}
+    for name, target in targets.items():
+        where = join(f"{path}.fields" if name in stream.fields else f"{path}.channels", name)
+        text = ".".join(target)
+        if not all(target) or len(target) > _DEEPEST or any(c in '"\\' or c < " " for c in text):
+            found.add(where, f"{text!r} is not a path in JSON; write up to {_DEEPEST} names separated by dots, such as 'accel.x'")
+            continue
+        passed = next((ends[target[:depth]] for depth in range(1, len(target)) if target[:depth] in ends), None)
+        if passed is not None:
+            found.add(where, f"{text!r} leads through {'.'.join(targets[passed])!r}, which is the number of {passed!r}")
 
 
 def _check_clean(stream: Stream, path: str, found: Findings) -> None:

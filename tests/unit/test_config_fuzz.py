@@ -20,7 +20,8 @@ TABLES = tomllib.loads(FULL)
 ODD: list[Any] = [
     "", 0, 1, -1, 1.5, True, [], {}, [1], {"a": 1}, "x",
     "1s", "0s", "{device}", "a/{device}", "\0", "nan", float("inf"), float("nan"),
-    10**30, 1e300, 5e-324, "mqtts://[::1]", "mqtts://[", "mqtt://h:99999", "9" * 400 + "h", [[1]], [{}], [""], "imu", "shaken", "alert", "command",
+    10**30, 1e300, 5e-324, "mqtts://[::1]", "mqtts://[", "mqtt://h:99999", "9" * 400 + "h", [[1]], [{}], [""],
+    "imu", "shaken", "alert", "command",
 ]  # fmt: skip
 
 
