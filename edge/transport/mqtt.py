@@ -83,6 +83,7 @@ class MqttTransport:
         self._up_since_ns = 0
         self._prefixes: dict[tuple[str, int], bytes] = {}
         self._is_closing = False
+        self._watches_writes = False
         self._announced = -1  # the token of our own availability message
         self._refusal = ""  # what the broker said against this connection
 
@@ -99,7 +100,10 @@ class MqttTransport:
             self._drop(f"silent for {self._settings.keepalive_s * 1.5:g} s")
         else:
             self._client.loop_misc()
-            self._check_client()
+            try:
+                self._settle()
+            except OSError as fault:
+                self._drop(str(fault))
 
     def _poll_attempt(self, now_ns: int) -> None:
         result = self._dialer.take()
@@ -136,6 +140,7 @@ class MqttTransport:
         self._received_ns = now_ns
         self._deadline_ns = now_ns + int(settings.address.timeout_s * 1e9)
         self._prefixes.clear()
+        self._watches_writes = False
         self._selector.register(self._socket, selectors.EVENT_READ, self._on_ready)
         client.connect(settings.address.host, settings.address.port, settings.keepalive_s)
         self._settle()
@@ -157,10 +162,13 @@ class MqttTransport:
             self._client.loop_write()
         self._check_client()
         if self._socket is not None:
-            is_drained = self._socket.flush()
-            wanted = selectors.EVENT_READ if is_drained else selectors.EVENT_READ | selectors.EVENT_WRITE
-            if self._selector.get_key(self._socket).events != wanted:
-                self._selector.modify(self._socket, wanted, self._on_ready)
+            self._watch_writes(self._socket, is_wanted=not self._socket.flush())
+
+    def _watch_writes(self, sock: PacketSocket, *, is_wanted: bool) -> None:
+        if is_wanted != self._watches_writes:
+            self._watches_writes = is_wanted
+            wanted = selectors.EVENT_READ | selectors.EVENT_WRITE if is_wanted else selectors.EVENT_READ
+            self._selector.modify(sock, wanted, self._on_ready)
 
     def _on_publish(self, topic: str, payload: bytes, is_retained: bool) -> None:
         # Messages read together are a nanosecond apart: those without a stamp of their own still have an order.
@@ -290,9 +298,10 @@ class MqttTransport:
 
     def flush(self) -> None:
         """Hand what was queued to the socket."""
-        if self._socket is not None:
+        sock = self._socket
+        if sock is not None and sock.backlog:
             try:
-                self._settle()
+                self._watch_writes(sock, is_wanted=not sock.flush())
             except OSError as fault:
                 self._drop(str(fault))
 
