@@ -10,6 +10,8 @@ import numpy as np
 
 from edge.clean.gate import Gate
 from edge.clean.scan_gate import ScanGate
+from edge.config.check_broker import check_broker
+from edge.config.findings import Findings
 from edge.config.load import load as load_config
 from edge.config.types import Broker, Features, Rule, RuntimeConfig, Stream
 from edge.daemon.notify import Notifier
@@ -88,12 +90,23 @@ def daemon(
 
     def rebuild() -> Plan:
         config = load_config(Path(path))
-        if broker_url is not None:
-            broker = msgspec.structs.replace(config.broker, url=broker_url)
-            config = msgspec.structs.replace(config, broker=broker)
-        return plan_of(config)
+        return plan_of(config if broker_url is None else with_broker(config, broker_url))
 
     return Daemon(rebuild(), rebuild, Outbox(ALERTS_KEPT, ALERTS_IN_FLIGHT), notifier or Notifier.from_environment(), tap)
+
+
+def with_broker(config: RuntimeConfig, url: str) -> RuntimeConfig:
+    """The same config at another broker.
+
+    Raises:
+        ConfigError: the address is not one, or is plaintext to another machine.
+    """
+    broker = msgspec.structs.replace(config.broker, url=url)
+    found = Findings()
+    check_broker(broker, found)
+    if found.problems:
+        raise ConfigError(found.problems)
+    return msgspec.structs.replace(config, broker=broker)
 
 
 def plan_of(config: RuntimeConfig) -> Plan:
