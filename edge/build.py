@@ -3,17 +3,14 @@
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import msgspec
 import numpy as np
 
 from edge.clean.gate import Gate
 from edge.clean.scan_gate import ScanGate
-from edge.config.check_broker import check_broker
-from edge.config.findings import Findings
+from edge.config.link import link_settings, with_broker
 from edge.config.load import load as load_config
-from edge.config.types import Broker, Features, Rule, RuntimeConfig, Stream
+from edge.config.types import Features, Rule, RuntimeConfig, Stream
 from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.reactor import Daemon
@@ -32,8 +29,6 @@ from edge.policy import Policy, RuleSpec
 from edge.safety import ActuatorLimits, Envelope
 from edge.store.outbox import Outbox
 from edge.topics import TopicTemplate
-from edge.transport.dial import Address
-from edge.transport.link import Settings
 from edge.wire.json_fields import JsonCodec
 from edge.wire.outgoing import Encoder
 from edge.wire.outputs import Outputs
@@ -95,20 +90,6 @@ def daemon(
     return Daemon(rebuild(), rebuild, Outbox(ALERTS_KEPT, ALERTS_IN_FLIGHT), notifier or Notifier.from_environment(), tap)
 
 
-def with_broker(config: RuntimeConfig, url: str) -> RuntimeConfig:
-    """The same config at another broker.
-
-    Raises:
-        ConfigError: the address is not one, or is plaintext to another machine.
-    """
-    broker = msgspec.structs.replace(config.broker, url=url)
-    found = Findings()
-    check_broker(broker, found)
-    if found.problems:
-        raise ConfigError(found.problems)
-    return msgspec.structs.replace(config, broker=broker)
-
-
 def plan_of(config: RuntimeConfig) -> Plan:
     """What the daemon needs for a config; the pipeline is warm."""
     pipeline = pipeline_of(config)
@@ -123,42 +104,6 @@ def plan_of(config: RuntimeConfig) -> Plan:
         status.topic or f"edge/{config.name}/status",
         status.every_s,
         config.tick_ms,
-    )
-
-
-def link_settings(broker: Broker, name: str, max_packet: int) -> Settings:
-    """The link that a config describes.
-
-    Raises:
-        ConfigError: the password file cannot be read.
-    """
-    url = urlsplit(broker.url)
-    is_tls = url.scheme == "mqtts"
-    password = broker.password
-    if broker.password_file is not None:
-        try:
-            password = Path(broker.password_file).read_text(encoding="utf-8").splitlines()[0]
-        except (OSError, UnicodeDecodeError, IndexError) as fault:
-            raise ConfigError([Problem("broker.password_file", f"cannot be read: {fault}")]) from fault
-    address = Address(
-        url.hostname or "127.0.0.1",
-        url.port or (8883 if is_tls else 1883),
-        is_tls,
-        broker.ca_file,
-        broker.cert_file,
-        broker.key_file,
-        broker.connect_timeout_s,
-    )
-    return Settings(
-        address,
-        broker.client_id or f"edge-{name[:12]}-{secrets.token_hex(4)}",
-        broker.username,
-        password,
-        broker.keepalive_s,
-        broker.retry_min_s,
-        broker.retry_max_s,
-        f"edge/{name}/availability",
-        max_packet,
     )
 
 

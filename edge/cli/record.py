@@ -239,7 +239,7 @@ def _settings(config: RuntimeConfig | None, url: str | None, *, insecure: bool) 
         parts = urlsplit(broker.url)
         is_tls = parts.scheme == "mqtts"
         return Settings(Address(parts.hostname or "", parts.port or (8883 if is_tls else 1883), is_tls), client_id, max_packet=MAX_PACKET)
-    from edge.build import link_settings
+    from edge.config.link import link_settings
 
     return msgspec.structs.replace(link_settings(broker, "record", MAX_PACKET), client_id=client_id, availability_topic="")
 
