@@ -4,10 +4,11 @@ import numpy as np
 
 from edge.errors import Reason, Reject
 from edge.messages import Scan
-from edge.wire.telemetry import check_version, integer, unpack
+from edge.wire.maps import MapReader, binary, check_version, integer
 
 _REQUIRED = ("x", "y", "z")
 _MAX_FIELDS = 16
+_MAX_SHOWN = 64  # characters of a sender's text that a refusal repeats
 
 
 class ScanCodec:
@@ -20,27 +21,27 @@ class ScanCodec:
 
     def __init__(self, max_points: int, max_bytes: int) -> None:
         self._max_points = max_points
-        self._max_bytes = max_bytes
+        self._read = MapReader(max_bytes, ("v", "seq", "t", "n", "x"), "fields").read
 
     def decode(self, payload: bytes, received_ns: int) -> Scan:
-        """A scan whose points are a read-only view of the payload's bytes.
+        """A scan; its points are read-only.
+
+        Args:
+            payload: the message body.
+            received_ns: when it was read; the stamp of a scan without ``t``.
 
         Raises:
             Reject: the message cannot be used.
         """
-        message = unpack(payload, self._max_bytes)
+        message = self._read(payload)
         check_version(message)
         fields = _fields(message.get("fields"))
-        points = message.get("x")
-        if type(points) is not bytes:
-            if points is None:
-                raise Reject(Reason.MISSING_FIELD, "x")
-            raise Reject(Reason.WRONG_TYPE, f"x is a {type(points).__name__}; bytes are due")
+        points = binary(message, "x")
         n, rest = divmod(len(points), 4 * len(fields))
         if rest:
             raise Reject(Reason.WRONG_SIZE, f"x has {len(points)} bytes; a multiple of {4 * len(fields)} is due")
         if integer(message, "n", -1) != n:
-            raise Reject(Reason.WRONG_SIZE, f"n is {message.get('n')}; x holds {n} points")
+            raise Reject(Reason.WRONG_SIZE, f"n is not {n}, the points that x holds")
         if n > self._max_points:
             raise Reject(Reason.TOO_MANY_ROWS, f"{n} points; at most {self._max_points}")
         table = np.frombuffer(points, "<f4").reshape(n, len(fields))
@@ -54,5 +55,6 @@ def _fields(names: object) -> tuple[str, ...]:
         raise Reject(Reason.WRONG_TYPE, "fields must be a list of names")
     missing = [name for name in _REQUIRED if name not in names]
     if missing or len(set(names)) != len(names) or len(names) > _MAX_FIELDS:
-        raise Reject(Reason.WRONG_VALUE, f"fields are {names}; x, y and z are due, each name once, at most {_MAX_FIELDS}")
+        shown = ", ".join(names)[:_MAX_SHOWN]
+        raise Reject(Reason.WRONG_VALUE, f"fields are {shown}; x, y and z are due, each name once, at most {_MAX_FIELDS}")
     return tuple(names)
