@@ -41,7 +41,7 @@ TEST_SUBJECTS = (8, 9, 10)  # the last three of ten
 # What a watch on the other wrist would have felt: reflection in the plane that halves the body. Acceleration is a vector, angular rate
 # an axial one. Left and right recordings of the same exercise differ in just these signs.
 MIRROR = np.array([-1, 1, 1, 1, -1, -1], np.float32)
-SOURCE = "seglearn 1.2.5 (PyPI wheel), watch_dataset.npy: shoulder exercises recorded with a smart watch, doi:10.1088/1361-6579/aacfd9; subjects "
+SOURCE = "watch_dataset.npy of seglearn 1.2.5 (PyPI): shoulder exercises, smart watch, doi:10.1088/1361-6579/aacfd9; subjects "
 SOLO = (("subject-8", 8, 0, "ER"), ("subject-9", 9, 1, "ROW"), ("subject-10", 10, 0, "PEN"))  # device, subject, side, first exercise
 TOLERANCE = 0.03  # of macro F1, when another processor's rounding has led the training to other weights
 
