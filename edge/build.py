@@ -124,11 +124,10 @@ def _pipeline_of(config: RuntimeConfig, boot_id: str) -> Pipeline:
     plan = feature_plan(config)
     budget_ns = int(config.budget_ms * _NS_PER_MS)
     model = _model(config, plan, budget_ns)
-    gap_ns = max((int((stream.clean.max_gap_ms or 0) * _NS_PER_MS) for stream in config.streams.values()), default=0)
     policy = Policy(
         _rules(config, plan, model),
         config.lanes,
-        gap_ns,
+        _longest_step_ns(config),
         model.name if model is not None else "",
         model.version if model is not None else "",
     )
@@ -168,6 +167,16 @@ def warm_up(pipeline: Pipeline) -> None:
             intake.block.n = 0
             pipeline.features.update(intake.index, 0, intake.block)
     pipeline.times.fold()
+
+
+def _longest_step_ns(config: RuntimeConfig) -> int:
+    """Longest time between two decisions with no gap in the input: the hop, and the longest step between samples. 0: any."""
+    if not config.features or not (max_gap_ms := config.streams[config.features[0].stream].clean.max_gap_ms):
+        return 0
+    hop, rate_hz = Span.parse(config.features[0].hop), config.streams[config.features[0].stream].rate_hz
+    gap_ns = int(max_gap_ms * _NS_PER_MS)
+    hop_ns = hop.value if hop.by_time else int(hop.value * 1e9 / rate_hz) if rate_hz else hop.value * gap_ns
+    return hop_ns + gap_ns
 
 
 def _group(entry: Features) -> Group:

@@ -61,8 +61,10 @@ def _messages(nth: int, device: str, exercises: Exercises) -> Iterator[RawMessag
     for seq, start in enumerate(range(0, len(rows), ROWS)):
         first_ns = int(stamps[start])
         received_ns = int(stamps[start + ROWS - 1]) + (nth + 1) * APART_NS
-        if seq % LABEL_EVERY == 0 or labels[start] != labels[start - 1]:
-            yield _message(f"watch/{device}/label", {"v": 1, "t": first_ns, "label": labels[start]}, received_ns)
+        changes = [row for row in range(start, start + ROWS) if row == 0 or labels[row] != labels[row - 1]]
+        if changes or seq % LABEL_EVERY == 0:
+            since = changes[-1] if changes else start
+            yield _message(f"watch/{device}/label", {"v": 1, "t": int(stamps[since]), "label": labels[since]}, received_ns)
         telemetry = {"v": 1, "seq": seq, "t": first_ns, "dt": PERIOD_NS, "x": rows[start : start + ROWS].astype("<f4").tobytes()}
         yield _message(f"watch/{device}/imu", telemetry, received_ns)
 
