@@ -48,10 +48,11 @@ def summary(config: RuntimeConfig) -> str:
     """
     from edge.config.check_features import vector_of
 
+    features = vector_of(config).names
     parts = [
         config.name,
         _count(len(config.streams), "stream", list(config.streams)),
-        _count(len(vector_of(config).names), "feature", []),
+        _count(len(features), "feature", features),
         _model(config.model),
         _count(len(config.rules), "rule", [rule.name for rule in config.rules]),
         _count(len(config.actuators), "actuator", list(config.actuators)),

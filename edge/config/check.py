@@ -14,6 +14,7 @@ from edge.config.check_topics import check_topics
 from edge.config.findings import Findings, join
 from edge.config.types import RuntimeConfig
 from edge.errors import Problem
+from edge.features.plan import Span
 
 
 def check(config: RuntimeConfig) -> list[Problem]:
@@ -37,6 +38,7 @@ def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = 
     vector = check_features(config, found)
     labels = check_model(config, vector, found) if with_model else None
     check_actuators(config, found)
+    _check_silence(config, found)
     check_rules(config, Target(labels, vector), found)
     check_topics(config, found)
 
@@ -54,3 +56,18 @@ def _check_timing(config: RuntimeConfig, found: Findings) -> None:
         if math.isfinite(config.budget_ms) and config.budget_ms >= actuator.ttl_ms:
             reason = f"must be less than ttl_ms of actuator {name!r} ({actuator.ttl_ms:g}), or a command could be void when it is sent"
             found.add("budget_ms", reason, needs=[f"{join('actuators', name)}.ttl_ms"])
+
+
+def _check_silence(config: RuntimeConfig, found: Findings) -> None:
+    """Between two decisions there is silence: an actuator that does not outwait it never leaves its safe value."""
+    if not config.features or not found.is_sound("features[0]", "streams"):
+        return
+    entry = config.features[0]
+    hop, rate_hz = Span.parse(entry.hop), config.streams[entry.stream].rate_hz
+    if not hop.by_time and rate_hz is None:
+        return
+    period_ms = hop.value / 1e6 if hop.by_time else hop.value / (rate_hz or 1.0) * 1e3
+    for name, actuator in config.actuators.items():
+        if actuator.stale_ms <= period_ms:
+            reason = f"must be more than the {period_ms:g} ms from one decision to the next (features[0].hop), or it latches between them"
+            found.add(f"{join('actuators', name)}.stale_ms", reason)

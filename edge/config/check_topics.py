@@ -1,5 +1,6 @@
 """Every topic of a file beside every other: well formed, no two inputs alike, and nothing that is sent comes back in."""
 
+import unicodedata
 from itertools import combinations
 
 from edge.config.findings import Findings, join
@@ -22,7 +23,8 @@ def check_topics(config: RuntimeConfig, found: Findings) -> None:
         predictions = [("publish.predictions.topic", config.publish.predictions.topic)]
     status: Topics = [("publish.status.topic", config.publish.status.topic or f"edge/{config.name}/status")]
     availability: Topics = [("name", f"edge/{config.name}/availability")]
-    for path, topic in inputs + alerts + commands + predictions + status:
+    written = status if config.publish.status.topic is not None else []  # the default is only as good as the name
+    for path, topic in inputs + alerts + commands + predictions + written:
         _check_form(path, topic, found)
     for (path, topic), (other, taken) in combinations(inputs, 2):
         if overlap(topic, taken):
@@ -32,6 +34,7 @@ def check_topics(config: RuntimeConfig, found: Findings) -> None:
         for other, source in inputs:
             if overlap(topic, source):
                 found.add(path, f"{topic!r} is read by {other} ({source!r}): what is sent would come back in", needs=[other])
+    _keep_apart(commands, alerts, found)
     _keep_apart(predictions, alerts + commands, found)
     _keep_apart(status, alerts + commands + predictions, found)
     _keep_apart(alerts + commands + predictions + status, availability, found)
@@ -49,7 +52,16 @@ def _check_form(path: str, topic: str, found: Findings) -> None:
     except ValueError as fault:
         found.add(path, str(fault))
         return
-    if topic.startswith("$"):
+    levels = topic.split("/")
+    braces = [level for level in levels if level != DEVICE and ("{" in level or "}" in level)]
+    if "" in levels:
+        found.add(path, f"{topic!r} has an empty level", "/".join(filter(None, levels)))
+    elif braces:
+        hint = topic.replace(braces[0], DEVICE) if len(braces) == 1 and DEVICE not in levels else ""
+        found.add(path, f"{topic!r}: of what is in braces, only {DEVICE} has a meaning", hint)
+    elif any(unicodedata.category(c) == "Cc" for c in topic):
+        found.add(path, f"{topic!r} has a control character, which brokers refuse")
+    elif topic.startswith("$"):
         found.add(path, f"{topic!r}: topics that begin with '$' belong to the broker")
     elif len(topic.encode()) > _MAX_BYTES:
         found.add(path, f"is longer than MQTT's {_MAX_BYTES} bytes")

@@ -95,8 +95,10 @@ save the output of `edge schema`.
 - **A time window, or a hop in time,** needs the stream's `rate_hz`. A window holds at most 2^20 samples.
 - **A rule** acts on a label of the model or on a feature. It triggers upwards when `enter` is at least `exit`, otherwise downwards. An
   alert needs `topic`; a command needs `actuator` and `value`. A ramp needs a score, `exit <= enter` and `enter <= 1`.
-- **An actuator** must be listed to be reached at all. `budget_ms` must be less than its `ttl_ms`, `tick_ms` at most a quarter of it.
-- **Topics** may not meet: no message may belong to two streams, and nothing that is sent may be read again.
+- **An actuator** must be listed to be reached at all. `budget_ms` must be less than its `ttl_ms`, `tick_ms` at most a quarter of it, and
+  its `stale_ms` more than the time between two decisions, which is the `hop` of the first `[[features]]` entry.
+- **Topics** may not meet: no message may belong to two streams, nothing that is sent may be read again, and alerts, commands,
+  predictions and status go to different ones. No level may be empty.
 - **Plaintext** to another machine needs `insecure = true`; `mqtts://` does not.
 
 ## Keys

@@ -38,7 +38,7 @@ def _table(kind: Any, value: Any, path: str, found: Findings) -> Any:
     names = [field.name for field in fields]
     for key in value:
         if key not in names:
-            _unknown(key, names, value, path, found)
+            _unknown(key, fields, value, path, found)
     typed_values = {}
     for field in fields:
         where = join(path, field.name)
@@ -50,11 +50,18 @@ def _table(kind: Any, value: Any, path: str, found: Findings) -> Any:
     return kind(**typed_values)
 
 
-def _unknown(key: str, names: list[str], table: dict[str, Any], path: str, found: Findings) -> None:
-    hint = near(key, [name for name in names if name not in table])
+def _unknown(key: str, fields: tuple[msgspec.structs.FieldInfo, ...], table: dict[str, Any], path: str, found: Findings) -> None:
+    names = [field.name for field in fields]
+    deeper = [f"{field.name}.{key}" for field in fields if any(key in _keys(member) for member in members(field.type))]
+    hint = deeper[0] if deeper else near(key, [name for name in names if name not in table])
     found.add(join(path, key), "unknown key", hint or near(key, names))
     if hint:  # what was meant is most likely there under the wrong name, so it is not missing as well
         found.distrust(join(path, hint))
+
+
+def _keys(annotation: Any) -> tuple[str, ...]:
+    base, _ = plain(annotation)
+    return tuple(base.__struct_fields__) if is_table(base) else ()
 
 
 def _value(annotation: Any, value: Any, path: str, found: Findings) -> Any:
@@ -80,7 +87,7 @@ def _leaf(annotation: Any, value: Any, path: str, found: Findings) -> Any:
     except (msgspec.ValidationError, ValueError, OverflowError):
         base, _ = plain(annotation)
         choices = [choice for choice in get_args(base) if isinstance(choice, str)] if get_origin(base) is Literal else []
-        hint = near(value, choices) if isinstance(value, str) else ""
+        hint = near(value, choices) if isinstance(value, str) else f"[[{path}]]" if _is_list_of_tables(base) else ""
         found.add(path, f"must be {_expected(annotation)}, not {_show(path, value)}", hint)
         return _stand_in(annotation)
     if isinstance(leaf, float) and not math.isfinite(leaf):
@@ -88,6 +95,10 @@ def _leaf(annotation: Any, value: Any, path: str, found: Findings) -> Any:
     if isinstance(leaf, tuple) and any(math.isnan(bound) for bound in leaf):
         found.add(path, "must not hold nan")
     return leaf
+
+
+def _is_list_of_tables(base: Any) -> bool:
+    return get_origin(base) is list and bool(_keys(get_args(base)[0]))
 
 
 def _expected(annotation: Any) -> str:

@@ -178,7 +178,9 @@ class Publish(Section, frozen=True, kw_only=True):
 class RuntimeConfig(Section, frozen=True, kw_only=True):
     """A whole pipeline file."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="letters, digits, `_ . -`; appears in topics")]
+    name: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", description="letters, digits, `_ . -`; appears in topics")
+    ]
     budget_ms: Annotated[float, Meta(gt=0, le=60_000, description="from reading a frame's bytes to handing over its command")]
     on_overrun: Annotated[
         list[Literal["smaller_model", "skip", "safe_state"]],

@@ -102,6 +102,8 @@ MISTAKES: list[tuple[list[tuple[str, str]], str, str]] = [
     ([("ttl_ms = 200", "ttl_ms = 51"), ("tick_ms = 10", "tick_ms = 13")], "tick_ms", "quarter"),
     ([("ttl_ms = 200", "ttl_ms = 50")], "budget_ms", "less than ttl_ms"),
     ([("stale_ms = 300", "stale_ms = 9")], "actuators.fan.stale_ms", "tick_ms"),
+    ([("stale_ms = 300", "stale_ms = 100")], "actuators.fan.stale_ms", "100 ms from one decision to the next"),
+    ([('hop = "100ms"', "hop = 30")], "actuators.fan.stale_ms", "300 ms from one decision to the next"),
     ([('"smaller_model", "safe_state"', '"skip", "smaller_model"')], "on_overrun[1]", "never reached"),
     ([('"smaller_model", "safe_state"', '"skip", "skip"')], "on_overrun[1]", "twice"),
     # topics
@@ -110,6 +112,11 @@ MISTAKES: list[tuple[list[tuple[str, str]], str, str]] = [
     ([('topic = "site/{device}/temp"', 'topic = "site/#"')], "streams.temp.topic", "not a topic"),
     ([('topic = "site/{device}/temp"', 'topic = "site/x{device}/temp"')], "streams.temp.topic", "whole level"),
     ([('topic = "site/{device}/temp"', 'topic = "$share/g/temp"')], "streams.temp.topic", "'$'"),
+    ([('topic = "site/{device}/temp"', 'topic = "/site/{device}/temp"')], "streams.temp.topic", "(did you mean 'site/{device}/temp'?)"),
+    ([('topic = "site/{device}/cmd/fan"', 'topic = "site//fan"')], "actuators.fan.topic", "empty level"),
+    ([('topic = "site/{device}/alerts"', 'topic = "site/{devcie}/alerts"')], "rules[0].topic", "(did you mean 'site/{device}/alerts'?)"),
+    ([('topic = "site/{device}/alerts"', 'topic = "site/a\\nb"')], "rules[0].topic", "control character"),
+    ([('topic = "site/{device}/cmd/fan"', 'topic = "site/{device}/alerts"')], "actuators.fan.topic", "the topic of rules[0].topic"),
     ([('topic = "site/{device}/temp"', 'topic = "' + "t" * 65536 + '"')], "streams.temp.topic", "longer"),
     ([('topic = "site/{device}/alerts"', 'topic = "site/{device}/imu"')], "rules[0].topic", "come back in"),
     ([('topic = "site/{device}/cmd/fan"', 'topic = "site/a/temp"')], "actuators.fan.topic", "come back in"),
@@ -164,6 +171,7 @@ ALLOWED: list[list[tuple[str, str]]] = [
     [("actuator = \"fan\"", "actuator = \"fan\"\nseverity = \"warning\"")],
     [NO_MODEL, ALERT_ON_FEATURE, ('score = "shaken"', 'score = "imu.ax.std.2s"'), ("{ at_enter = 0.5, at_one = 0.0 }", "1")],
     [("safe_value = 0.3", "safe_value = 1")],
+    [("stale_ms = 300", "stale_ms = 101")],
 ]  # fmt: skip
 
 

@@ -28,7 +28,8 @@ def test_a_good_file_is_one_line_that_says_what_it_is(folder: Path, capsys: pyte
     code, out = run(folder, FULL, capsys)
     assert code == 0
     assert out == (
-        f"OK {folder}/p.toml: guard, 3 streams (imu, temp, lidar), 6 features, model watch-linear 1.0.0 (calm, shaken), "
+        f"OK {folder}/p.toml: guard, 3 streams (imu, temp, lidar), 6 features (imu.ax.mean.2s, imu.ax.std.2s, imu.ay.mean.2s, "
+        "imu.ay.std.2s, imu.az.mean.2s, imu.az.std.2s), model watch-linear 1.0.0 (calm, shaken), "
         "2 rules (shaken, slow-down), 1 actuator (fan)\n"
     )
 

@@ -57,7 +57,8 @@ def edit(tables: Any, data: st.DataObject) -> None:
     elif action == "repeat" and isinstance(holder, list):
         holder.append(copy.deepcopy(holder[key]))
     else:
-        holder[key] = data.draw(st.sampled_from(ODD) | st.floats() | st.integers() | st.text(max_size=20))
+        # A copy: a later edit of this value must not reach the next example.
+        holder[key] = copy.deepcopy(data.draw(st.sampled_from(ODD) | st.floats() | st.integers() | st.text(max_size=20)))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -94,6 +94,8 @@ def test_an_empty_file_lacks_what_is_required() -> None:
         (("lanes = 8", "lane = 8"), "lane", "(did you mean 'lanes'?)"),
         (("[streams.imu.clean]", "[streams.imu.claen]"), "streams.imu.claen", "(did you mean 'clean'?)"),
         (("qos = 1", "zzz = 1"), "streams.imu.zzz", "unknown key"),
+        (("qos = 1", "on_gap = 'keep'"), "streams.imu.on_gap", "unknown key (did you mean 'clean.on_gap'?)"),
+        (('name = "guard"', 'name = "guard\\n"'), "name", "must be text"),
         (("[streams.imu]", "[streams.imu]\nname = 1"), "streams.imu.name", "unknown key"),
         (("at_one", "at_1"), "rules[1].value.at_1", "unknown key"),
         (("budget_ms = 50", 'budget_ms = "50"'), "budget_ms", "must be number (> 0, <= 60000), not '50'"),
@@ -165,7 +167,7 @@ def test_odd_names_are_quoted_in_paths() -> None:
 
 
 def test_the_effective_file_loads_to_an_equal_config() -> None:
-    odd = '[streams."a.b \\"c\\u007f"]\ntopic = "x\\ty"\nchannels = { "é\\n" = "g" }\n[publish.status]'
+    odd = '[streams."a.b \\"c\\u007f"]\ntopic = "x\\"y"\nchannels = { "é\\n" = "g" }\n[publish.status]'
     config = loads(changed(("[publish.status]", odd)), BUNDLES)
     assert loads(to_toml(config), Path("/nowhere")) == config
     small = loads('name = "a"\nbudget_ms = 1e-5\n[streams.s]\ntopic = "t"\nchannels = { a = "1" }\n', BUNDLES)
