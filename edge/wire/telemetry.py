@@ -1,6 +1,6 @@
 """MessagePack telemetry, version 1: ``{v, seq, t, dt | ts, x}``.
 
-The hot path of the wire: 1.16 us for one sample of eight channels. Fields are checked in line while they are right, functions say
+The hot path of the wire: 1.14 us for one sample of eight channels. Fields are checked in line while they are right, functions say
 what is wrong, and numbers go straight into the block's memory.
 """
 
