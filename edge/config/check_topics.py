@@ -54,7 +54,7 @@ def _check_form(path: str, topic: str, found: Findings) -> None:
         return
     levels = topic.split("/")
     braces = [level for level in levels if level != DEVICE and ("{" in level or "}" in level)]
-    if "" in levels:
+    if "" in levels[1:]:  # a leading slash is poor style but common on devices
         found.add(path, f"{topic!r} has an empty level", "/".join(filter(None, levels)))
     elif braces:
         hint = topic.replace(braces[0], DEVICE) if len(braces) == 1 and DEVICE not in levels else ""

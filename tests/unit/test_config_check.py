@@ -112,7 +112,7 @@ MISTAKES: list[tuple[list[tuple[str, str]], str, str]] = [
     ([('topic = "site/{device}/temp"', 'topic = "site/#"')], "streams.temp.topic", "not a topic"),
     ([('topic = "site/{device}/temp"', 'topic = "site/x{device}/temp"')], "streams.temp.topic", "whole level"),
     ([('topic = "site/{device}/temp"', 'topic = "$share/g/temp"')], "streams.temp.topic", "'$'"),
-    ([('topic = "site/{device}/temp"', 'topic = "/site/{device}/temp"')], "streams.temp.topic", "(did you mean 'site/{device}/temp'?)"),
+    ([('topic = "site/{device}/temp"', 'topic = "site//{device}/temp"')], "streams.temp.topic", "(did you mean 'site/{device}/temp'?)"),
     ([('topic = "site/{device}/cmd/fan"', 'topic = "site//fan"')], "actuators.fan.topic", "empty level"),
     ([('topic = "site/{device}/alerts"', 'topic = "site/{devcie}/alerts"')], "rules[0].topic", "(did you mean 'site/{device}/alerts'?)"),
     ([('topic = "site/{device}/alerts"', 'topic = "site/a\\nb"')], "rules[0].topic", "control character"),
@@ -172,6 +172,7 @@ ALLOWED: list[list[tuple[str, str]]] = [
     [NO_MODEL, ALERT_ON_FEATURE, ('score = "shaken"', 'score = "imu.ax.std.2s"'), ("{ at_enter = 0.5, at_one = 0.0 }", "1")],
     [("safe_value = 0.3", "safe_value = 1")],
     [("stale_ms = 300", "stale_ms = 101")],
+    [('topic = "site/{device}/temp"', 'topic = "/site/{device}/temp"')],  # common on devices
 ]  # fmt: skip
 
 
