@@ -98,7 +98,7 @@ save the output of `edge schema`.
 - **An actuator** must be listed to be reached at all. `budget_ms` must be less than its `ttl_ms`, `tick_ms` at most a quarter of it, and
   its `stale_ms` more than the time between two decisions, which is the `hop` of the first `[[features]]` entry.
 - **Topics** may not meet: no message may belong to two streams, nothing that is sent may be read again, and alerts, commands,
-  predictions and status go to different ones. No level may be empty.
+  predictions and status go to different ones. No level but the first may be empty.
 - **Plaintext** to another machine needs `insecure = true`; `mqtts://` does not.
 
 ## Keys
