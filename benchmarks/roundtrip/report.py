@@ -1,5 +1,6 @@
 """Results of all rounds to Markdown: what each peer did, and the ratios beside the bars they must reach."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,7 +17,11 @@ def _phase(peer: Result, kind: str, rate: int) -> Result:
 
 
 def _ratio(a: str, b: str, kind: str, rate: int, key: str) -> Callable[[Result], float]:
-    return lambda peers: float(_phase(peers[a], kind, rate)[key] / _phase(peers[b], kind, rate)[key])
+    def value(peers: Result) -> float:
+        other = float(_phase(peers[b], kind, rate)[key])
+        return float(_phase(peers[a], kind, rate)[key]) / other if other else math.inf
+
+    return value
 
 
 BARS: list[_Bar] = [

@@ -148,6 +148,13 @@ class Children:
         for child in self._running:
             child.check()
 
+    def check_within(self, seconds: float) -> None:
+        """Like ``check``, and gives a child that is just ending so long to have ended."""
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            self.check()
+            time.sleep(0.01)
+
     def stop(self) -> None:
         """Stops all, last started first, so that the daemon still has its broker while it drains."""
         while self._running:

@@ -19,12 +19,13 @@ from edge.cli.demo.children import STOP_S, Child, Children, python_module
 from edge.cli.demo.data import DemoFiles, find_demo_files
 from edge.cli.demo.heard import Heard
 from edge.cli.demo.listener import Listener, feature_names, topics_of
-from edge.errors import EdgeError
+from edge.errors import EdgeError, TransportError
 from edge.topics import TopicTemplate
 
 _READY_S = 180.0  # the first start compiles the kernels; a small board takes its time
 _FRAME_S = 0.2
 _LINE_S = 1.0
+_LAST_GASP_S = 1.0  # a process that was killed loses its sockets some time before it can be waited for
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -155,8 +156,10 @@ class Stage:
             self._screen.show(now_s - self._started_s, note)
             try:
                 self._listener.listen(min(now_s + _FRAME_S, until_s))
-            finally:
-                self._children.check()  # a broker that died is the better explanation of a lost connection
+            except TransportError:
+                self._children.check_within(_LAST_GASP_S)  # a broker that died is the better explanation of a lost connection
+                raise
+            self._children.check()
         return True
 
     def drain(self, daemon: Child) -> None:
