@@ -39,6 +39,7 @@ class Block:
     Attributes:
         rows: float32 (max_rows, C), C-contiguous; the first ``n`` rows are valid.
         stamps: int64 (max_rows,), ns on the sender's clock; the first ``n`` are valid.
+        marks: int64 (max_rows,): bit c says that the value of channel c was filled in by cleaning, not measured.
         n: number of valid rows.
         seq: the sender's counter of this message, or -1 when it sends none.
         received_ns: CLOCK_MONOTONIC when the bytes were read.
@@ -46,11 +47,12 @@ class Block:
             where ``numpy.frombuffer`` costs 430 ns).
     """
 
-    __slots__ = ("n", "received_ns", "rows", "rows_view", "seq", "stamps", "stamps_view")
+    __slots__ = ("marks", "n", "received_ns", "rows", "rows_view", "seq", "stamps", "stamps_view")
 
     def __init__(self, channels: int, max_rows: int) -> None:
         self.rows: npt.NDArray[np.float32] = np.zeros((max_rows, channels), np.float32)
         self.stamps: npt.NDArray[np.int64] = np.zeros(max_rows, np.int64)
+        self.marks: npt.NDArray[np.int64] = np.zeros(max_rows, np.int64)
         self.rows_view = self.rows.data.cast("B")
         self.stamps_view = self.stamps.data
         self.n = 0
@@ -62,6 +64,7 @@ class Block:
         other = Block(self.rows.shape[1], max(self.n, 1))
         other.rows[: self.n] = self.rows[: self.n]
         other.stamps[: self.n] = self.stamps[: self.n]
+        other.marks[: self.n] = self.marks[: self.n]
         other.n, other.seq, other.received_ns = self.n, self.seq, self.received_ns
         return other
 
