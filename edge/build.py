@@ -8,6 +8,7 @@ import numpy as np
 
 from edge.clean.gate import Gate
 from edge.clean.scan_gate import ScanGate
+from edge.config.check_features import functions_of
 from edge.config.link import link_settings, with_broker
 from edge.config.load import load as load_config
 from edge.config.types import Features, Rule, RuntimeConfig, Stream
@@ -15,7 +16,7 @@ from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.reactor import Daemon
 from edge.errors import ConfigError, Problem
-from edge.features.plan import FeaturePlan, Group, Span, StreamShape
+from edge.features.plan import Columns, FeaturePlan, Group, Span, StreamShape
 from edge.features.rolling import RollingFeatures
 from edge.inference.admission import admit
 from edge.inference.bundle import load_bundle
@@ -153,11 +154,12 @@ def feature_plan(config: RuntimeConfig) -> FeaturePlan:
             stream.max_rows,
             int((stream.clean.max_gap_ms or 0) * _NS_PER_MS),
             stream.clean.on_gap == "reset",
+            int((stream.asof_max_ms or 0) * _NS_PER_MS),
         )
         for name, stream in config.streams.items()
         if stream.kind == "telemetry"
     ]
-    return FeaturePlan(shapes, [_group(entry) for entry in config.features])
+    return FeaturePlan(shapes, [_group(entry, config) for entry in config.features])
 
 
 def warm_up(pipeline: Pipeline) -> None:
@@ -171,16 +173,21 @@ def warm_up(pipeline: Pipeline) -> None:
 
 def _longest_step_ns(config: RuntimeConfig) -> int:
     """Longest time between two decisions with no gap in the input: the hop, and the longest step between samples. 0: any."""
-    if not config.features or not (max_gap_ms := config.streams[config.features[0].stream].clean.max_gap_ms):
+    if not config.features or not (max_gap_ms := config.streams[config.features[0].stream or ""].clean.max_gap_ms):
         return 0
-    hop, rate_hz = Span.parse(config.features[0].hop), config.streams[config.features[0].stream].rate_hz
+    hop, rate_hz = Span.parse(config.features[0].hop), config.streams[config.features[0].stream or ""].rate_hz
     gap_ns = int(max_gap_ms * _NS_PER_MS)
     hop_ns = hop.value if hop.by_time else int(hop.value * 1e9 / rate_hz) if rate_hz else hop.value * gap_ns
     return hop_ns + gap_ns
 
 
-def _group(entry: Features) -> Group:
-    return Group(entry.stream, tuple(entry.channels), Span.parse(entry.window), Span.parse(entry.hop), tuple(entry.stats))
+def _group(entry: Features, config: RuntimeConfig) -> Group | Columns:
+    if entry.table is not None:
+        return Columns(entry.table, {column: config.tables[entry.table].columns[column] for column in entry.columns})
+    functions = functions_of(entry.module) if entry.module is not None else {}
+    return Group(
+        entry.stream or "", tuple(entry.channels), Span.parse(entry.window or 0), Span.parse(entry.hop), tuple(entry.stats), functions
+    )
 
 
 def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig) -> Intake:

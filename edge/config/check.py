@@ -63,7 +63,7 @@ def _check_silence(config: RuntimeConfig, found: Findings) -> None:
     if not config.features or not found.is_sound("features[0]", "streams"):
         return
     entry = config.features[0]
-    hop, rate_hz = Span.parse(entry.hop), config.streams[entry.stream].rate_hz
+    hop, rate_hz = Span.parse(entry.hop), config.streams[entry.stream or ""].rate_hz
     if not hop.by_time and rate_hz is None:
         return
     period_ms = hop.value / 1e6 if hop.by_time else hop.value / (rate_hz or 1.0) * 1e3

@@ -1,12 +1,16 @@
 """The feature vector: known streams, channels and statistics, windows that can be held, and no name twice."""
 
 import os
+from functools import lru_cache
+from pathlib import Path
 
 import msgspec
 
 from edge.config.findings import Findings, join, near
 from edge.config.types import Features, RuntimeConfig, Stream
-from edge.features.plan import STATISTICS, FeaturePlan, Group, Span, StreamShape
+from edge.features.functions import UserFunction, load_functions
+from edge.features.plan import Columns, FeaturePlan, Group, Span, StreamShape, part_problem
+from edge.features.statistics import STATISTICS, Part, parse_stat
 
 _NS_PER_MS = 1_000_000
 _LONGEST = Span(366 * 24 * 3600 * 1_000_000_000, by_time=True)
@@ -28,13 +32,16 @@ class Vector(msgspec.Struct, frozen=True):
 
 def check_features(config: RuntimeConfig, found: Findings) -> Vector:
     """Note what is wrong with the entries of ``features``."""
-    groups: list[Group] = []
+    groups: list[Group | Columns] = []
     names: list[str] = []
     units: list[str] = []
     owners: dict[str, int] = {}
     for i, entry in enumerate(config.features):
         path = f"features[{i}]"
-        group = _group(entry, path, config, found)
+        is_table = _is_table(entry, path, config, found)
+        if is_table and i == 0:
+            found.add(f"{path}.table", "the first entry triggers decisions; it must be of a stream")
+        group = _columns(entry, path, config, found) if is_table else _group(entry, path, config, found)
         if group is None or not found.is_sound(path):
             continue
         for name in group.names():
@@ -44,7 +51,7 @@ def check_features(config: RuntimeConfig, found: Findings) -> Vector:
             owners.setdefault(name, i)
         groups.append(group)
         names += group.names()
-        units += group.units(config.streams[entry.stream].channels)
+        units += group.columns.values() if isinstance(group, Columns) else group.units(config.streams[group.stream].channels)
     vector = Vector(names, units, is_complete=found.is_sound("features"))
     if vector.is_complete and found.is_sound("streams", "lanes"):
         _check_memory(config, groups, found)
@@ -56,12 +63,46 @@ def vector_of(config: RuntimeConfig) -> Vector:
     return check_features(config, Findings())
 
 
+def _is_table(entry: Features, path: str, config: RuntimeConfig, found: Findings) -> bool:
+    """Which of its two forms an entry has; notes what is missing of it and what belongs to the other one."""
+    if entry.table is not None:
+        for key in ("stream", "channels", "window", "stats", "module"):
+            if getattr(entry, key):
+                found.add(f"{path}.{key}", "belongs to a stream's statistics; an entry with table has columns only")
+        if not entry.columns:
+            found.add(f"{path}.columns", "is missing; name columns of the table")
+        return True
+    if entry.columns:
+        found.add(f"{path}.columns", "belongs to an entry with table", needs=[f"{path}.table"])
+    for key, example in (("stream", "a name under streams"), ("channels", "a list of its channels"), ("window", '"1s" or 256')):
+        if getattr(entry, key) in (None, []):
+            found.add(f"{path}.{key}", f"is missing; write {example}")
+    if not entry.stats:
+        found.add(f"{path}.stats", 'is missing; write statistics such as ["mean", "std"]')
+    return False
+
+
+def _columns(entry: Features, path: str, config: RuntimeConfig, found: Findings) -> Columns | None:
+    table = config.tables.get(entry.table or "")
+    if table is None:
+        reason = f"unknown table {entry.table!r}; declared are {', '.join(config.tables) or 'none'}"
+        found.add(f"{path}.table", reason, near(entry.table or "", config.tables))
+        return None
+    for i, column in enumerate(entry.columns):
+        if column not in table.columns:
+            reason = f"table {entry.table!r} has no column {column!r}; it has {', '.join(table.columns)}"
+            found.add(f"{path}.columns[{i}]", reason, near(column, table.columns))
+            return None
+    return Columns(entry.table or "", {column: table.columns[column] for column in entry.columns})
+
+
 def _group(entry: Features, path: str, config: RuntimeConfig, found: Findings) -> Group | None:
-    for i, stat in enumerate(entry.stats):
-        if stat not in STATISTICS:
-            found.add(f"{path}.stats[{i}]", f"unknown statistic {stat!r}; there are {', '.join(STATISTICS)}", near(stat, STATISTICS))
-    window = _span(entry.window, f"{path}.window", found)
+    functions = _functions(entry, path, found)
+    parts = [_part(stat, f"{path}.stats[{i}]", functions, found) for i, stat in enumerate(entry.stats)]
+    window = _span(entry.window, f"{path}.window", found) if entry.window is not None else None
     hop = _span(entry.hop, f"{path}.hop", found)
+    if entry.stream is None:
+        return None
     stream = config.streams.get(entry.stream)
     where = join("streams", entry.stream)
     if stream is None:
@@ -72,11 +113,61 @@ def _group(entry: Features, path: str, config: RuntimeConfig, found: Findings) -
         found.add(f"{path}.stream", f"{entry.stream!r} is a scan stream; features come from telemetry", needs=[f"{where}.kind"])
         return None
     _check_channels(entry, stream, path, where, found)
-    if window is None or hop is None or not set(entry.channels) <= set(stream.channels):
+    _check_others(parts, stream, entry.stream, path, found)
+    if window is None or hop is None or None in parts or not set(entry.channels) <= set(stream.channels):
         return None
-    group = Group(entry.stream, tuple(entry.channels), window, hop, tuple(entry.stats))
+    group = Group(entry.stream, tuple(entry.channels), window, hop, tuple(entry.stats), functions)
+    for i, part in enumerate(parts):
+        if problem := part_problem(group, part or ()):
+            found.add(f"{path}.stats[{i}]", problem)
     _check_rate(group, stream, path, where, found)
     return group
+
+
+def _functions(entry: Features, path: str, found: Findings) -> dict[str, UserFunction]:
+    if entry.module is None:
+        return {}
+    try:
+        return functions_of(entry.module)
+    except ValueError as fault:
+        found.add(f"{path}.module", str(fault))
+        return {}
+
+
+def functions_of(module: str) -> dict[str, UserFunction]:
+    """The compiled functions of a file; compiled once for as long as the file is the same.
+
+    Raises:
+        ValueError: see edge.features.functions.load_functions.
+    """
+    try:
+        facts = os.stat(module)
+    except OSError as fault:
+        raise ValueError(f"{module}: {fault.strerror}") from fault
+    return _compiled(module, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=16)
+def _compiled(module: str, _mtime_ns: int, _size: int) -> dict[str, UserFunction]:
+    return load_functions(Path(module))
+
+
+def _part(stat: str, path: str, functions: dict[str, UserFunction], found: Findings) -> tuple[Part, ...] | None:
+    if stat in functions:
+        return ()
+    try:
+        return parse_stat(stat)
+    except ValueError as fault:
+        found.add(path, str(fault), near(stat.split("(")[0], [*STATISTICS, *functions]))
+        return None
+
+
+def _check_others(parts: list[tuple[Part, ...] | None], stream: Stream, name: str, path: str, found: Findings) -> None:
+    for i, part in enumerate(parts):
+        for other in {other for one in part or () for other in one.others}:
+            if other not in stream.channels:
+                reason = f"stream {name!r} has no channel {other!r}; it has {', '.join(stream.channels)}"
+                found.add(f"{path}.stats[{i}]", reason, near(other, stream.channels))
 
 
 def _span(text: str | int, path: str, found: Findings) -> Span | None:
@@ -117,7 +208,7 @@ def _check_rate(group: Group, stream: Stream, path: str, where: str, found: Find
         found.add(f"{path}.window", str(fault), needs=needs)
 
 
-def _check_memory(config: RuntimeConfig, groups: list[Group], found: Findings) -> None:
+def _check_memory(config: RuntimeConfig, groups: list[Group | Columns], found: Findings) -> None:
     shapes = [
         StreamShape(name, stream.channels, stream.rate_hz, stream.max_rows, int((stream.clean.max_gap_ms or 0) * _NS_PER_MS))
         for name, stream in config.streams.items()

@@ -74,8 +74,9 @@ def _refusal(path: Path, reason: str) -> ConfigError:
 def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
     names = ("ca_file", "cert_file", "key_file", "password_file")
     broker = msgspec.structs.replace(config.broker, **_joined(config.broker, names, base))
+    features = [msgspec.structs.replace(entry, **_joined(entry, ("module",), base)) for entry in config.features]
     model = config.model and msgspec.structs.replace(config.model, **_joined(config.model, ("bundle",), base))
-    return msgspec.structs.replace(config, broker=broker, model=model)
+    return msgspec.structs.replace(config, broker=broker, model=model, features=features)
 
 
 def _joined(table: msgspec.Struct, names: tuple[str, ...], base: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 from edge.config.describe import is_table, meaning, members, plain, range_text, toml_value, type_text
 from edge.config.schema import json_schema
 from edge.config.types import Ramp, RuntimeConfig
-from edge.features.plan import STATISTICS
+from edge.features.statistics import STATISTICS
 from edge.units import UNITS
 
 COMMAND = "python -m edge.config.reference"
@@ -112,7 +112,7 @@ def document() -> str:
     lines: list[str] = [_HEAD]
     _sections(RuntimeConfig, "", "top of the file", lines)
     lines += ["## Statistics\n", "| name | unit | definition |", "|---|---|---|"]
-    lines += [f"| `{name}` | {_unit(stat.unit)} | {_cell(stat.formula)} |" for name, stat in STATISTICS.items()]
+    lines += [f"| `{stat.form or name}` | {_unit(stat.unit)} | {_cell(stat.formula)} |" for name, stat in STATISTICS.items()]
     lines += ["\n## Units\n", "| quantity | units |", "|---|---|"]
     lines += [f"| {quantity} | {', '.join(f'`{unit}`' for unit in units)} |" for quantity, units in UNITS.items()]
     return "\n".join(lines) + "\n"
@@ -165,7 +165,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _unit(unit: str) -> str:
-    return "`1`" if unit == "1" else f"`{unit.format('u')}`, with the channel's unit u"
+    return "`1`" if unit == "1" else f"`{unit.format('u', other='v')}`, with the channel's unit u"
 
 
 def _text(kind: Any) -> str:

@@ -86,19 +86,40 @@ class Stream(Section, frozen=True, kw_only=True):
     max_rows: Annotated[int, Meta(ge=1, le=65_536, description="most samples in one message")] = 1024
     max_points: Annotated[int, Meta(ge=1, le=4_000_000, description="most points in one scan")] = 262_144
     max_bytes: Annotated[int, Meta(ge=64, le=64_000_000, description="largest payload; larger ones are skipped unread")] = 65_536
+    asof_max_ms: Annotated[
+        Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None,
+        Meta(description="when another stream triggers, this one's newest sample may be so old, or no vector is made; default: any age"),
+    ] = None
     clean: Annotated[Clean, Meta(description="what a sample must satisfy")] = Clean()
 
 
-class Features(Section, frozen=True, kw_only=True):
-    """Rolling statistics of some channels of one stream over one window."""
+class Table(Section, frozen=True, kw_only=True):
+    """Values that belong to a device and change seldom: a file keyed by device, read again when it changes."""
 
-    stream: Annotated[str, Meta(description="name under `streams`")]
-    channels: Annotated[list[str], Meta(min_length=1, description="channels of that stream")]
-    window: Annotated[str | int, Meta(description='duration such as `"1s"`, or a number of samples')]
+    path: Annotated[str, Meta(min_length=1, description="`.parquet`, `.csv`, `.sqlite` or `.db`, relative to this file")]
+    sql_table: Annotated[str | None, Meta(description="SQLite only: name of the table")] = None
+    key: Annotated[str, Meta(min_length=1, description="column with the device's name")] = "device"
+    columns: Annotated[dict[str, str], Meta(min_length=1, description="column name to unit")]
+    refresh_s: Annotated[float, Meta(ge=0.1, le=86_400, description="how often the file is looked at")] = 5.0
+    missing: Annotated[
+        Literal["skip", "default"], Meta(description="of a device without a row: no vectors are made, or `defaults` are used")
+    ] = "skip"
+    defaults: Annotated[dict[str, float], Meta(description='values with `missing = "default"`, one a column')] = {}
+
+
+class Features(Section, frozen=True, kw_only=True):
+    """Rolling statistics of some channels of one stream over one window; or columns of a table keyed by device."""
+
+    stream: Annotated[str | None, Meta(description="name under `streams`")] = None
+    channels: Annotated[list[str], Meta(description="channels of that stream")] = []
+    window: Annotated[str | int | None, Meta(description='duration such as `"1s"`, or a number of samples')] = None
     hop: Annotated[
         str | int, Meta(description="a new vector every so often: duration or number of samples; counted from the stamps' own zero")
     ] = 1
-    stats: Annotated[list[str], Meta(min_length=1, description="statistics, see the list below")]
+    stats: Annotated[list[str], Meta(description="statistics, see the list below, or functions of `module`")] = []
+    module: Annotated[str | None, Meta(description="Python file with statistics of your own, see docs/features.md")] = None
+    table: Annotated[str | None, Meta(description="name under `tables`, instead of a stream; not in the first entry")] = None
+    columns: Annotated[list[str], Meta(description="columns of that table")] = []
 
 
 class Model(Section, frozen=True, kw_only=True):
@@ -191,6 +212,7 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     format: Annotated[Literal["json", "msgpack"], Meta(description="encoding of alerts, commands and predictions")] = "json"
     broker: Annotated[Broker, Meta(description="the MQTT broker")] = Broker()
     streams: Annotated[dict[str, Stream], Meta(min_length=1, description="inputs by name")]
+    tables: Annotated[dict[str, Table], Meta(description="values by device, from files")] = {}
     features: Annotated[list[Features], Meta(description="the feature vector, in order; the first entry's stream triggers decisions")] = []
     model: Annotated[Model | None, Meta(description="default: rules act on features alone")] = None
     rules: Annotated[list[Rule], Meta(description="in order of priority for an actuator")] = []

@@ -1,67 +1,20 @@
-"""The feature plan: which statistics, over which windows, in which order; laid out as the tables that the kernel reads.
-
-Adding a statistic means one entry in STATISTICS and its operation in edge.kernels.window.
-"""
+"""The feature plan: which statistics, over which windows, in which order; laid out as the tables that the kernel reads."""
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
-import numpy as np
 
+from edge.features.functions import UserFunction
+from edge.features.layout import Layout
+from edge.features.statistics import Part, parse_stat
 from edge.kernels import layout as k
 from edge.units import duration_ns, format_duration
 
 MAX_WINDOW_ROWS = 1 << 20
 TIME_WINDOW_HEADROOM = 1.5  # rows kept beyond rate x window, for senders that run faster than they say
-
-
-class Statistic(msgspec.Struct, frozen=True):
-    """One rolling statistic.
-
-    Args:
-        operation: number in edge.kernels.window.
-        families: what must be kept up to date for it (bits).
-        unit: pattern of the result's unit; ``{}`` is the channel's.
-        formula: definition over the n rows x of a window, for the documentation.
-        cost: how it is kept, for the documentation.
-    """
-
-    operation: int
-    families: int
-    unit: str
-    formula: str
-    cost: str
-
-
-_MERGED = "O(1) amortised, two-stack aggregation"
-STATISTICS: dict[str, Statistic] = {
-    "mean": Statistic(k.OP_MEAN, k.MOMENTS, "{}", "sum(x) / n", _MERGED),
-    "var": Statistic(k.OP_VAR, k.MOMENTS, "({})^2", "sum((x - mean)^2) / n (population); 0 for one sample", _MERGED),
-    "std": Statistic(k.OP_STD, k.MOMENTS, "{}", "sqrt(var)", _MERGED),
-    "rms": Statistic(k.OP_RMS, k.MOMENTS, "{}", "sqrt(sum(x^2) / n)", _MERGED),
-    "min": Statistic(k.OP_MIN, k.EXTREMA, "{}", "least x", _MERGED),
-    "max": Statistic(k.OP_MAX, k.EXTREMA, "{}", "greatest x", _MERGED),
-    "p2p": Statistic(k.OP_P2P, k.EXTREMA, "{}", "max - min", _MERGED),
-    "slope": Statistic(
-        k.OP_SLOPE, k.MOMENTS | k.TREND, "{}/s", "least-squares slope of x over the stamps in seconds; 0 for one sample", _MERGED
-    ),
-    "zero_crossings": Statistic(
-        k.OP_CROSSINGS, k.CROSSINGS, "1", "pairs of neighbours of which exactly one is negative", "O(1), exact integer count"
-    ),
-    "ewma": Statistic(
-        k.OP_EWMA,
-        k.EWMA,
-        "{}",
-        "m += a * (x - m), from the first x on; a = 2 / (W + 1) for W samples, 1 - exp(-dt / W) for a time window; never forgets at the "
-        "window's edge",
-        "O(1)",
-    ),
-    "last": Statistic(k.OP_LAST, 0, "{}", "the newest x", "O(1)"),
-    "count": Statistic(k.OP_COUNT, 0, "1", "n", "O(1)"),
-}
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -97,6 +50,7 @@ class StreamShape(msgspec.Struct, frozen=True):
         max_rows: most samples in one message.
         max_gap_ns: a longer step between stamps is a gap; 0: never.
         resets_on_gap: a gap empties the windows.
+        asof_ns: when another stream triggers, this one's newest row may be so old; 0: any age.
     """
 
     name: str
@@ -105,16 +59,25 @@ class StreamShape(msgspec.Struct, frozen=True):
     max_rows: int = 1024
     max_gap_ns: int = 0
     resets_on_gap: bool = True
+    asof_ns: int = 0
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Statistics of some channels of one stream over one window: one ``[[features]]`` entry."""
+    """Statistics of some channels of one stream over one window: one ``[[features]]`` entry.
+
+    Args:
+        stream, channels: whose samples.
+        window, hop: over how much, how often.
+        stats: see edge.features.statistics; or names of ``functions``.
+        functions: the user's own statistics by name.
+    """
 
     stream: str
     channels: tuple[str, ...]
     window: Span
     hop: Span
     stats: tuple[str, ...]
+    functions: Mapping[str, UserFunction] = {}
 
     def window_rows(self, rate_hz: float | None) -> int:
         """Most rows the window can hold.
@@ -132,13 +95,47 @@ class Group(msgspec.Struct, frozen=True):
             raise ValueError(f"a window of {self.window} holds {rows} samples; at most {MAX_WINDOW_ROWS} are possible")
         return rows
 
+    def parts(self) -> list[Part]:
+        """Features of one channel, in order.
+
+        Raises:
+            ValueError: a statistic that does not exist, or cannot have its parameters.
+        """
+        found: list[Part] = []
+        for stat in self.stats:
+            own = self.functions.get(stat)
+            found += [Part(own.title, k.USER, 0, own.unit, shares=(stat,))] if own else parse_stat(stat)
+        return found
+
     def names(self) -> list[str]:
         """Feature names in order: channel by channel, each with all statistics."""
-        return [f"{self.stream}.{channel}.{stat}.{self.window}" for channel in self.channels for stat in self.stats]
+        parts = self.parts()
+        return [f"{self.stream}.{channel}.{part.text}.{self.window}" for channel in self.channels for part in parts]
 
-    def units(self, channels: dict[str, str]) -> list[str]:
+    def units(self, channels: Mapping[str, str]) -> list[str]:
         """Units in the same order."""
-        return [STATISTICS[stat].unit.format(channels[channel]) for channel in self.channels for stat in self.stats]
+        parts = self.parts()
+        return [
+            part.unit.format(channels[channel], other=channels[part.others[0]] if part.others else "")
+            for channel in self.channels
+            for part in parts
+        ]
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """Columns of a table keyed by device: one ``[[features]]`` entry with ``table``.
+
+    Args:
+        table: its name.
+        columns: column name to unit, in order.
+    """
+
+    table: str
+    columns: dict[str, str]
+
+    def names(self) -> list[str]:
+        """Feature names in order."""
+        return [f"{self.table}.{column}" for column in self.columns]
 
 
 def feature_hash(names: Sequence[str], units: Sequence[str]) -> str:
@@ -147,99 +144,84 @@ def feature_hash(names: Sequence[str], units: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(pairs, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
 
 
-def _pow2(n: int) -> int:
-    return 1 << max(n - 1, 1).bit_length()
-
-
 class FeaturePlan:
     """The whole vector: names, units, hash, and the tables for the kernel.
 
     Args:
         streams: the telemetry streams.
-        groups: in vector order; the first one triggers.
+        groups: in vector order; the first Group triggers.
 
     Attributes:
         names, units: of the F features, in order.
         hash: see feature_hash.
         stream_index: row of each stream in the stream table.
         trigger: name of the stream whose rows complete vectors, or "" when there are no features.
+        tables: table name to the first and the last + 1 of its features.
+        layout: tables for the kernel.
 
     Raises:
         ValueError: an unknown stream, channel or statistic, or a window that cannot be held.
     """
 
-    def __init__(self, streams: Sequence[StreamShape], groups: Sequence[Group]) -> None:
+    def __init__(self, streams: Sequence[StreamShape], groups: Sequence[Group | Columns]) -> None:
         self.streams = tuple(streams)
-        self.groups = tuple(groups)
+        self.entries = tuple(groups)
+        self.groups = tuple(group for group in groups if isinstance(group, Group))
         self.stream_index = {stream.name: i for i, stream in enumerate(self.streams)}
         self.trigger = self.groups[0].stream if self.groups else ""
         by_name = {stream.name: stream for stream in self.streams}
-        for group in self.groups:
-            _check(group, by_name)
-        self.names = tuple(name for group in self.groups for name in group.names())
-        self.units = tuple(unit for group in self.groups for unit in group.units(by_name[group.stream].channels))
+        names: list[str] = []
+        units: list[str] = []
+        firsts: list[int] = []
+        self.tables: dict[str, list[tuple[int, int]]] = {}
+        for entry in self.entries:
+            firsts.append(len(names))
+            if isinstance(entry, Group):
+                check_group(entry, by_name)
+                units += entry.units(by_name[entry.stream].channels)
+            else:
+                units += entry.columns.values()
+            names += entry.names()
+            if isinstance(entry, Columns):
+                self.tables.setdefault(entry.table, []).append((firsts[-1], len(names)))
+        self.names, self.units = tuple(names), tuple(units)
         self.hash = feature_hash(self.names, self.units)
-        # The kernel wants a stream's groups side by side, and the trigger's first.
-        order = sorted(
-            range(len(self.groups)), key=lambda g: (self.groups[g].stream != self.trigger, self.stream_index[self.groups[g].stream])
-        )
-        self._lay_out(order)
-
-    def _lay_out(self, order: list[int]) -> None:
-        """Give every stream and group its place in a lane's three rows of state."""
-        firsts = np.cumsum([0] + [len(group.names()) for group in self.groups])
-        self.stream_table = np.zeros((max(len(self.streams), 1), k.STREAM_COLUMNS), np.int64)
-        self.group_table = np.zeros((len(order), k.GROUP_COLUMNS), np.int64)
-        self.feature_table = np.zeros((len(self.names), 2), np.int64)
-        column_list: list[int] = []
-        f32, f64, i64 = len(self.names), 0, 0
-        for s, stream in enumerate(self.streams):
-            mine = [g for g in order if self.groups[g].stream == stream.name]
-            capacity = _pow2(max([self.groups[g].window_rows(stream.rate_hz) for g in mine], default=1) + 1)
-            first = order.index(mine[0]) if mine else 0
-            self.stream_table[s] = (
-                len(stream.channels), capacity, f32, i64, i64 + capacity, first, first + len(mine), stream.max_gap_ns, stream.resets_on_gap,
-            )  # fmt: skip
-            f32 += capacity * len(stream.channels)
-            i64 += capacity + k.STREAM_STATE
-        for row, g in enumerate(order):
-            group = self.groups[g]
-            stream = self.streams[self.stream_index[group.stream]]
-            columns = len(group.channels)
-            capacity = _pow2(group.window_rows(stream.rate_hz))
-            families = 0
-            for stat in group.stats:
-                families |= STATISTICS[stat].families
-            record = k.record_size(columns)
-            has_records = bool(families & (k.MOMENTS | k.EXTREMA | k.TREND))
-            self.group_table[row] = (
-                columns, len(column_list), families, group.window.by_time, group.window.value, group.hop.by_time, group.hop.value,
-                capacity, i64, f64, f64 + record + columns, firsts[g], firsts[g + 1],
-            )  # fmt: skip
-            column_list += [list(stream.channels).index(channel) for channel in group.channels]
-            i64 += k.GROUP_STATE + columns
-            f64 += record + columns + (capacity * record if has_records else 0)
-            ops = [(STATISTICS[stat].operation, c) for c in range(columns) for stat in group.stats]
-            self.feature_table[firsts[g] : firsts[g + 1]] = ops
-        self.column_list = np.array(column_list or [0], np.int64)
-        self.state_sizes = (max(f32, 1), max(f64, 1), max(i64, 1))
+        first_of = [first for first, entry in zip(firsts, self.entries, strict=True) if isinstance(entry, Group)]
+        self.layout = Layout(self.streams, self.groups, first_of, len(names))
 
     @property
     def lane_bytes(self) -> int:
         """Memory of one device's windows."""
-        f32, f64, i64 = self.state_sizes
-        return 4 * f32 + 8 * f64 + 8 * i64
+        return self.layout.lane_bytes
 
 
-def _check(group: Group, streams: dict[str, StreamShape]) -> None:
+def check_group(group: Group, streams: Mapping[str, StreamShape]) -> None:
+    """Whether a group can be computed.
+
+    Raises:
+        ValueError: an unknown stream, channel or statistic, or a window that cannot be held.
+    """
     if group.stream not in streams:
         raise ValueError(f"unknown stream {group.stream!r}; declared are {', '.join(streams)}")
-    for channel in group.channels:
-        if channel not in streams[group.stream].channels:
-            raise ValueError(f"stream {group.stream!r} has no channel {channel!r}; it has {', '.join(streams[group.stream].channels)}")
-    for stat in group.stats:
-        if stat not in STATISTICS:
-            raise ValueError(f"unknown statistic {stat!r}; there are {', '.join(STATISTICS)}")
+    shape = streams[group.stream]
+    parts = group.parts()
+    for channel in [*group.channels, *(other for part in parts for other in part.others)]:
+        if channel not in shape.channels:
+            raise ValueError(f"stream {group.stream!r} has no channel {channel!r}; it has {', '.join(shape.channels)}")
+    if problem := part_problem(group, parts):
+        raise ValueError(problem)
     if group.hop.by_time is False and group.hop.value < 1:
         raise ValueError("hop must be at least one sample")
-    group.window_rows(streams[group.stream].rate_hz)
+    group.window_rows(shape.rate_hz)
+
+
+def part_problem(group: Group, parts: Sequence[Part]) -> str:
+    """What a window or a channel makes impossible of its statistics, or ""."""
+    for part in parts:
+        for channel in group.channels:
+            if channel in part.others:
+                return f"{part.text} of {channel!r} needs another channel than itself"
+        is_lagged = part.kind in (k.POINT, k.SCAN) and part.text.startswith(("lag(", "autocorr("))
+        if is_lagged and not group.window.by_time and part.i >= group.window.value:
+            return f"{part.text} reaches beyond a window of {group.window} samples; at most {group.window.value - 1} is possible"
+    return ""

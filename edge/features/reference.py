@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from edge.features.plan import STATISTICS, TIME_WINDOW_HEADROOM
+from edge.features.plan import TIME_WINDOW_HEADROOM
+from edge.features.statistics import STATISTICS
 
 PAGE = Path("docs/features.md")
 _HEAD = f"""\

@@ -3,10 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
+from edge.features.layout import scratch_of
 from edge.features.plan import FeaturePlan
 from edge.kernels import layout as k
 from edge.kernels.window import reset_stream, update_windows
 from edge.messages import Block
+
+_STATE_VERSION = b"edge-windows-1\n"
 
 
 class RollingFeatures:
@@ -23,68 +26,139 @@ class RollingFeatures:
 
     def __init__(self, plan: FeaturePlan, lanes: int) -> None:
         self.plan = plan
-        f32, f64, i64 = plan.state_sizes
+        layout = plan.layout
+        f32, f64, i64 = layout.state_sizes
+        features, groups, chunk = len(plan.names), len(plan.groups), layout.chunk
         self._f32 = np.zeros((lanes, f32), np.float32)
         self._f64 = np.zeros((lanes, f64), np.float64)
         self._i64 = np.zeros((lanes, i64), np.int64)
         trigger_rows = plan.streams[plan.stream_index[plan.trigger]].max_rows if plan.trigger else 1
-        self.vectors: npt.NDArray[np.float32] = np.zeros((trigger_rows, len(plan.names)), np.float32)
+        self.vectors: npt.NDArray[np.float32] = np.zeros((trigger_rows + layout.chunk, features), np.float32)
         self.vector_rows: npt.NDArray[np.int64] = np.zeros(trigger_rows, np.int64)
         self.vector_rows_view = self.vector_rows.data
-        self._evicted_gaps = np.zeros((len(plan.streams), 2), np.int64)
+        self._scratch = (
+            np.zeros((chunk, features), np.float32),
+            *(np.zeros(n, np.int64) for n in (chunk, chunk, max(groups, 1) * chunk, max(groups, 1))),
+            np.zeros(3 * chunk),
+            *scratch_of(layout),
+        )
+        self._desk = self._make_desk(lanes, trigger_rows)
+        self._evicted = np.zeros((len(plan.streams), 2), np.int64)
+        self._evicted_lane = np.zeros(2, np.int64)
         for lane in range(lanes):
-            self.reset(lane)
+            self._i64[lane, k.L_TABLES] = len(plan.tables)
+            for stream in range(len(plan.streams)):
+                reset_stream(self._desk, stream, lane)
+
+    def _make_desk(self, lanes: int, trigger_rows: int) -> npt.NDArray[np.int64]:
+        """Addresses of everything that the kernel works on; all of it lives as long as this object and is never made anew."""
+        layout = self.plan.layout
+        values, heads, mids, due, dues, inverses, samples, view, times, twiddles = self._scratch
+        desk = np.zeros(k.DESK_SIZE, np.int64)
+        tables = (layout.streams, layout.groups, layout.jobs, layout.entries, layout.numbers, layout.lists)
+        for place, table in zip(range(k.D_STREAMS, k.D_F32, 2), tables, strict=True):
+            desk[place : place + 2] = table.ctypes.data, len(table)
+        for place, state in zip(range(k.D_F32, k.D_VALUES, 2), (self._f32, self._f64, self._i64), strict=True):
+            desk[place : place + 2] = state.ctypes.data, state.shape[1]
+        for place, array in ((k.D_VALUES, values), (k.D_HEADS, heads), (k.D_MIDS, mids), (k.D_DUE, due), (k.D_DUES, dues), (k.D_INVERSES, inverses)):
+            desk[place] = array.ctypes.data
+        desk[k.D_CHUNK] = layout.chunk
+        desk[[k.D_SCRATCH, k.D_SCRATCH_SIZE, k.D_X, k.D_T]] = samples.ctypes.data, len(samples), view.ctypes.data, times.ctypes.data
+        desk[[k.D_TWIDDLES, k.D_N_TWIDDLES]] = twiddles.ctypes.data, len(twiddles)
+        desk[[k.D_VECTORS, k.D_VECTOR_ROWS]] = self.vectors.ctypes.data, self.vector_rows.ctypes.data
+        desk[[k.D_MAX_VECTORS, k.D_FEATURES]] = trigger_rows, len(self.plan.names)
+        desk[[k.D_AGES, k.D_N_AGES]] = layout.ages
+        return desk
 
     @property
     def nbytes(self) -> int:
         """Memory of all lanes."""
         return self._f32.nbytes + self._f64.nbytes + self._i64.nbytes
 
-    def update(self, stream: int, lane: int, block: Block) -> int:
-        """Push a block's rows and return how many vectors they completed.
+    def update(self, stream: int, lane: int, block: Block, start: int = 0, stop: int | None = None) -> int:
+        """Push rows of a block and return how many vectors they completed.
 
         Args:
             stream: row in the plan's stream table.
             lane: whose windows.
             block: finite rows with strictly rising stamps, later than any before.
+            start, stop: which rows; default: all valid ones. At most ``max_rows`` of the trigger's stream at a time.
         """
-        plan = self.plan
+        rows_at, stamps_at, marks_at = block.addresses
         emitted: int = update_windows(
-            plan.stream_table,
-            plan.group_table,
-            plan.column_list,
-            plan.feature_table,
-            stream,
-            self._f32,
-            self._f64,
-            self._i64,
-            lane,
-            block.rows,
-            block.stamps,
-            block.n,
-            self.vectors,
-            self.vector_rows,
+            self._desk, stream, lane, rows_at, stamps_at, marks_at, start, block.n if stop is None else stop
         )
         return emitted
+
+    def set_columns(self, lane: int, table: str, values: npt.NDArray[np.float32] | None) -> None:
+        """Give a lane its row of a table; without one, the lane completes no vectors.
+
+        Args:
+            lane: whose.
+            table: name of one of ``plan.tables``.
+            values: float32, the table's columns in the order of the vector; None: the table has no row for this device.
+        """
+        bit = 1 << list(self.plan.tables).index(table)
+        if values is None:
+            self._i64[lane, k.L_TABLES] |= bit
+        else:
+            self._i64[lane, k.L_TABLES] &= ~bit
+            at = 0
+            for first, last in self.plan.tables[table]:
+                self._f32[lane, first:last] = values[at : at + last - first]
+                at += last - first
 
     def reset(self, lane: int) -> None:
         """Forget everything about a lane; its gap and overflow counts stay in the totals."""
         for stream in range(len(self.plan.streams)):
-            self._evicted_gaps[stream] += self._counters(stream, slice(lane, lane + 1))
-        self._f64[lane] = 0.0
+            self._evicted[stream] += self._counters(stream, slice(lane, lane + 1))
+        self._evicted_lane += self._i64[lane, k.L_UNJOINED : k.L_UNALIGNED + 1]
         self._i64[lane] = 0
+        self._i64[lane, k.L_TABLES] = (1 << len(self.plan.tables)) - 1
         for stream in range(len(self.plan.streams)):
-            reset_stream(self.plan.stream_table, self.plan.group_table, stream, self._f64, self._i64, lane)
+            reset_stream(self._desk, stream, lane)
+
+    def save(self, lane: int) -> bytes:
+        """The state of a lane: a version, the layout's digest, three arrays."""
+        rows = (self._f32[lane], self._f64[lane], self._i64[lane])
+        return _STATE_VERSION + self.plan.layout.digest + b"".join(row.tobytes() for row in rows)
+
+    def restore(self, lane: int, state: bytes) -> None:
+        """Put back what ``save`` gave, into any lane; what follows has the same bits as if nothing had happened.
+
+        Raises:
+            ValueError: another version, another plan, or damaged.
+        """
+        header = _STATE_VERSION + self.plan.layout.digest
+        if not state.startswith(header):
+            raise ValueError("this state belongs to another plan or version of the windows")
+        if len(state) != len(header) + self.plan.lane_bytes:
+            raise ValueError(f"this state has {len(state)} bytes; expected {len(header) + self.plan.lane_bytes}")
+        at = len(header)
+        for rows in (self._f32, self._f64, self._i64):
+            row = rows[lane]
+            row[:] = np.frombuffer(state, row.dtype, len(row), at)
+            at += row.nbytes
 
     def gaps(self, stream: int) -> int:
         """Gaps seen in a stream, over all lanes."""
-        return int(self._evicted_gaps[stream, 0] + self._counters(stream, slice(None))[0])
+        return int(self._evicted[stream, 0] + self._counters(stream, slice(None))[0])
 
     def overflows(self, stream: int) -> int:
         """Rows that left a time window early because the sender is more than 1.5 times as fast as ``rate_hz`` says."""
-        return int(self._evicted_gaps[stream, 1] + self._counters(stream, slice(None))[1])
+        return int(self._evicted[stream, 1] + self._counters(stream, slice(None))[1])
+
+    @property
+    def unjoined(self) -> int:
+        """Vectors that were not made because a table had no row for the device."""
+        return int(self._evicted_lane[0] + self._i64[:, k.L_UNJOINED].sum())
+
+    @property
+    def unaligned(self) -> int:
+        """Vectors that were not made because another stream's newest row was older than its ``asof_max_ms``."""
+        return int(self._evicted_lane[1] + self._i64[:, k.L_UNALIGNED].sum())
 
     def _counters(self, stream: int, lanes: slice) -> npt.NDArray[np.int64]:
-        state = self.plan.stream_table[stream, k.S_STATE]
+        state = self.plan.layout.streams[stream, k.S_STATE]
         counters: npt.NDArray[np.int64] = self._i64[lanes, state + k.T_GAPS : state + k.T_OVERFLOW + 1].sum(axis=0)
         return counters

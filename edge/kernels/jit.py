@@ -83,6 +83,11 @@ def kernel(signature: str) -> Callable[[_F], _F]:
     return decorate
 
 
+def part(function: _F) -> _F:
+    """A function that only kernels call: compiled into them, never cached or called on its own."""
+    return cast("_F", njit(error_model="numpy")(function))
+
+
 def _compile(function: _F, signature: str, cache: _RoomCache | None) -> _F:
     dispatcher: Any = njit(error_model="numpy")(function)
     if cache is not None:

@@ -14,6 +14,7 @@ from edge.clean.counts import Counts
 from edge.errors import Reason, Reject
 from edge.features.rolling import RollingFeatures
 from edge.messages import Alert, Block, Command, Outgoing, Prediction, RawMessage
+from edge.pipeline.align import Aligner
 from edge.pipeline.decisions import Decisions, Moment
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
@@ -45,6 +46,7 @@ class Pipeline:
         times: stage histograms.
         withheld: commands that were made and not handed over, by reason.
         unrouted: messages on topics that no stream has.
+        aligner: puts the rows of several streams in order; None where one stream has all features.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class Pipeline:
         self.times = StageTimes(decisions.terms.budget_ns)
         self.withheld: dict[str, int] = {}
         self.unrouted = 0
+        plan = features.plan
+        is_alone = len({group.stream for group in plan.groups}) <= 1
+        self.aligner = None if is_alone else Aligner(plan.stream_index[plan.trigger], len(lanes.devices))
         self._tick_ns = tick_ns
         self._next_tick_ns = 0
         self._now_ns = 0
@@ -121,9 +126,18 @@ class Pipeline:
             self.times.add(durations, self.decisions.ended_ns, raw.received_ns)
 
     def _use(self, intake: TelemetryIntake, lane: int, block: Block, out: list[Outgoing]) -> None:
+        if self.aligner is None:
+            self._push(intake, lane, block, intake.index, block, 0, block.n, out)
+            return
+        for stream, rows, start, stop in self.aligner.runs(intake.index, lane, block):
+            self._push(intake, lane, block, stream, rows, start, stop, out)
+
+    def _push(  # noqa: PLR0913 - a run of rows is five of them
+        self, intake: TelemetryIntake, lane: int, block: Block, stream: int, rows: Block, start: int, stop: int, out: list[Outgoing]
+    ) -> None:
         clock = self.decisions.clock or self._stopped_clock
         started = clock()
-        emitted = self.features.update(intake.index, lane, block)
+        emitted = self.features.update(stream, lane, rows, start, stop)
         self._features_ns += clock() - started
         for i in range(emitted):
             stamp_ns = block.stamps_view[self.features.vector_rows_view[i]]
@@ -257,6 +271,8 @@ class Pipeline:
                 self._routes.pop(topic)[0].forget(lane, topic)
             self._topics_of[lane].clear()
             self.features.reset(lane)
+            if self.aligner is not None:
+                self.aligner.forget(lane)
             self.decisions.forget(lane, self.lanes.devices[lane], self._now_ns, out)
         self.lanes.assign(device, lane, self._now_ns)
         return lane

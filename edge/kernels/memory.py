@@ -1,0 +1,101 @@
+"""Arrays and functions by address, inside kernels.
+
+Handing an array to a kernel costs 0.15 us, and the window kernel works on fourteen. Their addresses never change, so they lie in one
+table (the desk) and the kernel makes views of them: a call costs a third (measured: 0.96 us against 2.87 us, slow machine).
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from edge.kernels.jit import part
+
+
+@intrinsic
+def _float32_at(_context: Any, address: Any) -> Any:
+    return _pointer(types.float32)
+
+
+@intrinsic
+def _float64_at(_context: Any, address: Any) -> Any:
+    return _pointer(types.float64)
+
+
+@intrinsic
+def _int64_at(_context: Any, address: Any) -> Any:
+    return _pointer(types.int64)
+
+
+def _pointer(kind: Any) -> Any:
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(kind)(types.int64), build
+
+
+@part
+def float32s(address: int, n: int) -> Any:
+    """A view of n float32 at an address."""
+    return carray(_float32_at(address), n)
+
+
+@part
+def float64s(address: int, n: int) -> Any:
+    """A view of n float64 at an address."""
+    return carray(_float64_at(address), n)
+
+
+@part
+def int64s(address: int, n: int) -> Any:
+    """A view of n int64 at an address."""
+    return carray(_int64_at(address), n)
+
+
+@part
+def int64_table(address: int, rows: int, columns: int) -> Any:
+    """A view of a C-contiguous (rows, columns) int64 table at an address."""
+    return carray(_int64_at(address), (rows, columns))
+
+
+@part
+def float32_table(address: int, rows: int, columns: int) -> Any:
+    """A view of a C-contiguous (rows, columns) float32 table at an address."""
+    return carray(_float32_at(address), (rows, columns))
+
+
+@part
+def float64_table(address: int, rows: int, columns: int) -> Any:
+    """A view of a C-contiguous (rows, columns) float64 table at an address."""
+    return carray(_float64_at(address), (rows, columns))
+
+
+@intrinsic
+def call_window_function(_context: Any, function: Any, x: Any, t: Any, n: Any) -> Any:
+    """``double (*)(float *x, int64 *t, int64 n)`` at an address, called with arrays at addresses."""
+
+    def build(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        address, x_at, t_at, n_rows = arguments
+        word, real = ir.IntType(64), ir.DoubleType()
+        floats, words = ir.FloatType().as_pointer(), word.as_pointer()
+        kind = ir.FunctionType(real, [floats, words, word])
+        target = builder.inttoptr(address, kind.as_pointer())
+        return builder.call(target, [builder.inttoptr(x_at, floats), builder.inttoptr(t_at, words), n_rows])
+
+    return types.float64(types.int64, types.int64, types.int64, types.int64), build
+
+
+@intrinsic
+def move_within(_context: Any, array: Any, to: Any, source: Any, n: Any) -> Any:
+    """memmove of n items within a one-dimensional array. A loop over overlapping items costs 2.7 ns an item, this 0.1 ns."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = signature.args[0]
+        data = context.make_array(kind)(context, builder, value=arguments[0]).data
+        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        cgutils.raw_memmove(builder, builder.gep(data, [arguments[1]]), builder.gep(data, [arguments[2]]), arguments[3], size)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, types.int64), build
