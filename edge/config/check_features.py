@@ -38,7 +38,7 @@ def check_features(config: RuntimeConfig, found: Findings) -> Vector:
     owners: dict[str, int] = {}
     for i, entry in enumerate(config.features):
         path = f"features[{i}]"
-        is_table = _is_table(entry, path, config, found)
+        is_table = _is_table(entry, path, found)
         if is_table and i == 0:
             found.add(f"{path}.table", "the first entry triggers decisions; it must be of a stream")
         group = _columns(entry, path, config, found) if is_table else _group(entry, path, config, found)
@@ -63,7 +63,7 @@ def vector_of(config: RuntimeConfig) -> Vector:
     return check_features(config, Findings())
 
 
-def _is_table(entry: Features, path: str, config: RuntimeConfig, found: Findings) -> bool:
+def _is_table(entry: Features, path: str, found: Findings) -> bool:
     """Which of its two forms an entry has; notes what is missing of it and what belongs to the other one."""
     if entry.table is not None:
         for key in ("stream", "channels", "window", "stats", "module"):
@@ -158,7 +158,7 @@ def _part(stat: str, path: str, functions: dict[str, UserFunction], found: Findi
     try:
         return parse_stat(stat)
     except ValueError as fault:
-        found.add(path, str(fault), near(stat.split("(")[0], [*STATISTICS, *functions]))
+        found.add(path, str(fault), near(stat.split("(", maxsplit=1)[0], [*STATISTICS, *functions]))
         return None
 
 

@@ -103,7 +103,7 @@ def compiled(function: Callable[..., Any], where: str = "") -> UserFunction:
     for n in _TRIES:
         try:
             careful(np.linspace(-1.0, 1.0, n, dtype=np.float32), np.arange(1, n + 1, dtype=np.int64) * 10_000_000)
-        except Exception as fault:  # noqa: BLE001 - a user's function can raise anything
+        except Exception as fault:
             raise ValueError(f"{name} fails on a window of {n} samples: {type(fault).__name__}: {fault}") from fault
 
     def entry(x: Any, t: Any, n: Any) -> Any:

@@ -91,7 +91,7 @@ class Layout:
         self.streams[s, : k.S_GROUPS] = (
             len(stream.channels), capacity, self._f32, self._i64, self._i64 + capacity, self._i64 + 2 * capacity,
         )  # fmt: skip
-        self.streams[s, k.S_MAX_GAP :] = (stream.max_gap_ns, stream.resets_on_gap, period_ns, stream.asof_ns, self.chunk)
+        self.streams[s, k.S_MAX_GAP :] = (stream.max_gap_ns, stream.resets_on_gap, period_ns, stream.asof_ns)
         self._f32 += capacity * len(stream.channels)
         self._i64 += 2 * capacity + k.STREAM_STATE
 
@@ -117,7 +117,7 @@ class Layout:
             self._place_job(key, jobs[key], group, columns, rows, capacity)
         last = first + len(parts) * len(group.channels)
         self.groups[row] = (
-            0, group.window.by_time, group.window.value, group.hop.by_time, group.hop.value, capacity, state, first, last, begin,
+            group.window.by_time, group.window.value, group.hop.by_time, group.hop.value, capacity, state, first, last, begin,
             len(self._jobs), s,
         )  # fmt: skip
 
@@ -180,8 +180,11 @@ def _needs(kind: int, capacity: int, other: int, size: int) -> tuple[int, int, i
 
 
 def scratch_of(layout: Layout) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Where windows are copied to be read: samples (float64, twice the largest for spectra), samples as float32, stamps; and the
-    cosines and sines of the largest transform."""
+    """Where windows are copied to be read, and what a transform needs.
+
+    Returns:
+        Samples (float64, twice the largest window), samples as float32, stamps; cosines and sines of the largest transform.
+    """
     n = max(layout.largest, layout.spectrum, 1024)
     half = max(layout.spectrum // 2, 1)
     angles = 2.0 * np.pi * np.arange(half) / (2 * half)

@@ -1,5 +1,7 @@
 """The windows of all lanes: memory laid out by a plan, moved by one kernel call a message."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,13 +38,14 @@ class RollingFeatures:
         self.vectors: npt.NDArray[np.float32] = np.zeros((trigger_rows + layout.chunk, features), np.float32)
         self.vector_rows: npt.NDArray[np.int64] = np.zeros(trigger_rows, np.int64)
         self.vector_rows_view = self.vector_rows.data
-        self._scratch = (
+        numbers = [np.zeros(n, np.int64) for n in (chunk, chunk, max(groups, 1) * chunk, max(groups, 1))]
+        self._scratch: list[npt.NDArray[Any]] = [
             np.zeros((chunk, features), np.float32),
-            *(np.zeros(n, np.int64) for n in (chunk, chunk, max(groups, 1) * chunk, max(groups, 1))),
+            *numbers,
             np.zeros(3 * chunk),
             *scratch_of(layout),
-        )
-        self._desk = self._make_desk(lanes, trigger_rows)
+        ]
+        self._desk = self._make_desk(trigger_rows)
         self._evicted = np.zeros((len(plan.streams), 2), np.int64)
         self._evicted_lane = np.zeros(2, np.int64)
         for lane in range(lanes):
@@ -50,17 +53,19 @@ class RollingFeatures:
             for stream in range(len(plan.streams)):
                 reset_stream(self._desk, stream, lane)
 
-    def _make_desk(self, lanes: int, trigger_rows: int) -> npt.NDArray[np.int64]:
+    def _make_desk(self, trigger_rows: int) -> npt.NDArray[np.int64]:
         """Addresses of everything that the kernel works on; all of it lives as long as this object and is never made anew."""
         layout = self.plan.layout
         values, heads, mids, due, dues, inverses, samples, view, times, twiddles = self._scratch
         desk = np.zeros(k.DESK_SIZE, np.int64)
-        tables = (layout.streams, layout.groups, layout.jobs, layout.entries, layout.numbers, layout.lists)
+        tables: tuple[npt.NDArray[Any], ...] = (layout.streams, layout.groups, layout.jobs, layout.entries, layout.numbers, layout.lists)
         for place, table in zip(range(k.D_STREAMS, k.D_F32, 2), tables, strict=True):
             desk[place : place + 2] = table.ctypes.data, len(table)
-        for place, state in zip(range(k.D_F32, k.D_VALUES, 2), (self._f32, self._f64, self._i64), strict=True):
+        states: tuple[npt.NDArray[Any], ...] = (self._f32, self._f64, self._i64)
+        for place, state in zip(range(k.D_F32, k.D_VALUES, 2), states, strict=True):
             desk[place : place + 2] = state.ctypes.data, state.shape[1]
-        for place, array in ((k.D_VALUES, values), (k.D_HEADS, heads), (k.D_MIDS, mids), (k.D_DUE, due), (k.D_DUES, dues), (k.D_INVERSES, inverses)):
+        places = (k.D_VALUES, k.D_HEADS, k.D_MIDS, k.D_DUE, k.D_DUES, k.D_INVERSES)
+        for place, array in zip(places, (values, heads, mids, due, dues, inverses), strict=True):
             desk[place] = array.ctypes.data
         desk[k.D_CHUNK] = layout.chunk
         desk[[k.D_SCRATCH, k.D_SCRATCH_SIZE, k.D_X, k.D_T]] = samples.ctypes.data, len(samples), view.ctypes.data, times.ctypes.data
@@ -85,9 +90,7 @@ class RollingFeatures:
             start, stop: which rows; default: all valid ones. At most ``max_rows`` of the trigger's stream at a time.
         """
         rows_at, stamps_at, marks_at = block.addresses
-        emitted: int = update_windows(
-            self._desk, stream, lane, rows_at, stamps_at, marks_at, start, block.n if stop is None else stop
-        )
+        emitted: int = update_windows(self._desk, stream, lane, rows_at, stamps_at, marks_at, start, block.n if stop is None else stop)
         return emitted
 
     def set_columns(self, lane: int, table: str, values: npt.NDArray[np.float32] | None) -> None:
@@ -120,7 +123,7 @@ class RollingFeatures:
 
     def save(self, lane: int) -> bytes:
         """The state of a lane: a version, the layout's digest, three arrays."""
-        rows = (self._f32[lane], self._f64[lane], self._i64[lane])
+        rows: tuple[npt.NDArray[Any], ...] = (self._f32[lane], self._f64[lane], self._i64[lane])
         return _STATE_VERSION + self.plan.layout.digest + b"".join(row.tobytes() for row in rows)
 
     def restore(self, lane: int, state: bytes) -> None:
@@ -135,8 +138,8 @@ class RollingFeatures:
         if len(state) != len(header) + self.plan.lane_bytes:
             raise ValueError(f"this state has {len(state)} bytes; expected {len(header) + self.plan.lane_bytes}")
         at = len(header)
-        for rows in (self._f32, self._f64, self._i64):
-            row = rows[lane]
+        rows: tuple[npt.NDArray[Any], ...] = (self._f32[lane], self._f64[lane], self._i64[lane])
+        for row in rows:
             row[:] = np.frombuffer(state, row.dtype, len(row), at)
             at += row.nbytes
 

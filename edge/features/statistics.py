@@ -142,16 +142,16 @@ def _bins(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
     bins = _whole(texts[-1], stat.form, MAX_BINS)
     is_share = stat.operation == k.OP_SHARE
     which = range(bins) if is_share else range(1)
-    suffix = (lambda b: f"[{b}]") if is_share else (lambda _: "")
+    suffixes = [f"[{b}]" for b in which] if is_share else [""]
     if len(texts) == 1:
         operation = k.OP_OWN_SHARE if is_share else k.OP_OWN_ENTROPY
-        return tuple(Part(f"{name}({bins}){suffix(b)}", k.SCAN, operation, stat.unit, i=b, j=bins) for b in which)
+        return tuple(Part(f"{name}({bins}){suffixes[b]}", k.SCAN, operation, stat.unit, i=b, j=bins) for b in which)
     low, high = (float(f"{_number(text, stat.form):g}") for text in texts[:2])
     if not low < high:
         raise ValueError(f"the lowest edge must be below the highest, not {low:g} and {high:g}")
     shares = (low, high, float(bins))
     return tuple(
-        Part(f"{name}({low:g},{high:g},{bins}){suffix(b)}", stat.kind, stat.operation, stat.unit, i=b, shares=shares) for b in which
+        Part(f"{name}({low:g},{high:g},{bins}){suffixes[b]}", stat.kind, stat.operation, stat.unit, i=b, shares=shares) for b in which
     )
 
 

@@ -15,9 +15,9 @@ DESK_SIZE = 38
 
 # Columns of the stream table.
 (
-    S_CHANNELS, S_CAPACITY, S_RING, S_STAMPS, S_MARKS, S_STATE, S_GROUPS, S_GROUPS_END, S_MAX_GAP, S_RESET_ON_GAP, S_PERIOD, S_ASOF, S_CHUNK,
-) = range(13)  # fmt: skip
-STREAM_COLUMNS = 13
+    S_CHANNELS, S_CAPACITY, S_RING, S_STAMPS, S_MARKS, S_STATE, S_GROUPS, S_GROUPS_END, S_MAX_GAP, S_RESET_ON_GAP, S_PERIOD, S_ASOF,
+) = range(12)  # fmt: skip
+STREAM_COLUMNS = 12
 # A stream's int64 state.
 T_TAIL, T_LAST_STAMP, T_STARTED, T_GAPS, T_OVERFLOW = range(5)
 STREAM_STATE = 5
@@ -28,9 +28,9 @@ LANE_STATE = 3
 
 # Columns of the group table.
 (
-    G_SPARE, G_BY_TIME, G_WINDOW, G_HOP_BY_TIME, G_HOP, G_CAPACITY, G_STATE, G_FEATURES, G_FEATURES_END, G_JOBS, G_JOBS_END, G_STREAM,
-) = range(12)  # fmt: skip
-GROUP_COLUMNS = 12
+    G_BY_TIME, G_WINDOW, G_HOP_BY_TIME, G_HOP, G_CAPACITY, G_STATE, G_FEATURES, G_FEATURES_END, G_JOBS, G_JOBS_END, G_STREAM,
+) = range(11)  # fmt: skip
+GROUP_COLUMNS = 11
 # A group's int64 state. H_ROWS counts rows since the last reset: a count, never a value, says that something has started. H_FIRST is the
 # stamp from which a time window fills: the first one, or the first one after a silence that left the window empty.
 H_HEAD, H_MID, H_ROWS, H_WARM, H_FIRST = range(5)
@@ -41,7 +41,9 @@ GROUP_STATE = 5
 J_KIND, J_CHANNEL, J_OTHER, J_ENTRIES, J_ENTRIES_END, J_F32, J_F64, J_I64, J_SIZE = range(9)
 JOB_COLUMNS = 9
 # Kinds of jobs, in the order in which they run.
-MOMENTS, HIGHER, TREND, COMOMENTS, EXTREMA, PLACES, PATH, CROSSINGS, FILLED, BINS, SMOOTH, SINCE, ORDER, POINT, SCAN, SPECTRUM, USER = range(17)
+(
+    MOMENTS, HIGHER, TREND, COMOMENTS, EXTREMA, PLACES, PATH, CROSSINGS, FILLED, BINS, SMOOTH, SINCE, ORDER, POINT, SCAN, SPECTRUM, USER,
+) = range(17)  # fmt: skip
 
 # An entry is one feature: which, what of the job's results, and its parameters.
 E_FEATURE, E_OPERATION, E_I, E_J, E_NUMBER = range(5)

@@ -54,9 +54,9 @@ def _lower_bound(f32: Any, start: int, count: int, value: float) -> int:
     low = start
     while count > 1:
         half = count >> 1
-        low += half * np.int64(f32[low + half - 1] < value)
+        low += half * int(f32[low + half - 1] < value)
         count -= half
-    return low - start + np.int64(f32[low] < value)
+    return low - start + int(f32[low] < value)
 
 
 @part

@@ -41,15 +41,15 @@ _SECONDS = 1e-9
 def point(
     f32: Any, i64: Any, x: int, ring: int, capacity: int, stamps: int, mask: int, head: int, i: int, operation: int, p: int, q: int,
     lists: Any,
-) -> float:  # fmt: skip
+) -> Any:  # fmt: skip
     """One statistic that needs a few samples of the window from row ``head`` to row ``i``."""
     value = np.float64(f32[x + (i & mask)])
     if operation == OP_LAST:
         return value
     if operation == OP_FIRST:
-        return np.float64(f32[x + (head & mask)])
+        return float(f32[x + (head & mask)])
     if operation == OP_LAG:
-        return np.float64(f32[x + (max(i - p, head) & mask)])
+        return float(f32[x + (max(i - p, head) & mask)])
     if operation == OP_COUNT:
         return np.float64(i + 1 - head)
     if operation == OP_RATE:
@@ -116,12 +116,12 @@ def scan(w: Any, n: int, entries: Any, e0: int, e1: int, counts: Any, values: An
 @part
 def apply_function(
     f32: Any, i64: Any, x: int, stamps: int, mask: int, head: int, i: int, view: Any, times: Any, view_at: int, times_at: int, function: int
-) -> float:
+) -> Any:
     """A user's function over contiguous copies of the window's samples and stamps."""
     for j in range(head, i + 1):
         view[j - head] = f32[x + (j & mask)]
         times[j - head] = i64[stamps + (j & mask)]
-    return call_window_function(function, view_at, times_at, i + 1 - head)  # type: ignore[no-any-return]
+    return call_window_function(function, view_at, times_at, i + 1 - head)
 
 
 @part
@@ -195,9 +195,7 @@ def _transform(w: Any, size: int, twiddles: Any, table: int) -> None:
 
 
 @part
-def read_spectrum(
-    w: Any, size: int, unit: float, rate: float, entries: Any, e0: int, e1: int, numbers: Any, values: Any, k: int
-) -> None:  # fmt: skip
+def read_spectrum(w: Any, size: int, unit: float, rate: float, entries: Any, e0: int, e1: int, numbers: Any, values: Any, k: int) -> None:
     """Statistics of a power spectrum w[: size // 2 + 1]. The constant part is not part of it."""
     half = size >> 1
     width = rate / size

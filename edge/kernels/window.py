@@ -44,7 +44,7 @@ def _reset(streams: Any, groups: Any, jobs: Any, stream: int, i64: Any) -> None:
         for j in range(groups[g, k.G_JOBS], groups[g, k.G_JOBS_END]):
             kind = jobs[j, k.J_KIND]
             at = jobs[j, k.J_I64]
-            if kind == k.CROSSINGS or kind == k.FILLED:  # noqa: PLR1714 - numba compiles this, not a tuple
+            if kind == k.CROSSINGS or kind == k.FILLED:
                 i64[at] = 0
             elif kind == k.BINS:
                 for b in range(jobs[j, k.J_SIZE]):
@@ -70,7 +70,9 @@ def reset_stream(desk: npt.NDArray[np.int64], stream: int, lane: int) -> None:
 
 
 @part
-def _book(streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, mids: Any, due: Any, inverses: Any, tail: int, n: int) -> int:
+def _book(
+    streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, mids: Any, due: Any, inverses: Any, tail: int, n: int
+) -> int:
     """Where the window of group g begins at each of n rows, where its back begins, and at which rows it is due. How many are due."""
     state = streams[stream, k.S_STATE]
     stamps = streams[stream, k.S_STAMPS]
@@ -147,7 +149,7 @@ def _move_group(
             move_extrema(f32, x, mask, fmask, a32, heads, mids, tail, n, due, dues, entries, e0, e1, values)
         elif kind == k.HIGHER:
             move_higher(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, entries, e0, e1, values)
-        elif kind == k.TREND or kind == k.COMOMENTS:  # noqa: PLR1714
+        elif kind == k.TREND or kind == k.COMOMENTS:
             y = -1 if kind == k.TREND else ring + jobs[j, k.J_OTHER] * capacity
             move_products(f32, f64, i64, x, y, stamps, mask, fmask, a64, heads, mids, tail, n, due, dues, entries, e0, e1, values)
         elif kind == k.PLACES:
@@ -364,8 +366,8 @@ def update_windows(
             h = groups[g, k.G_STATE]
             dues[g] = _book(streams, groups, stream, g, i64, heads, mids, due[g], inverses, tail, n)
             _move_group(
-                desk, streams, groups, jobs, entries, numbers, lists, stream, g, f32, f64, i64, heads, mids, due[g], dues[g], inverses, values,
-                tail, n,
+                desk, streams, groups, jobs, entries, numbers, lists, stream, g, f32, f64, i64, heads, mids, due[g], dues[g], inverses,
+                values, tail, n,
             )  # fmt: skip
             i64[h + k.H_HEAD] = heads[n - 1]
             i64[h + k.H_MID] = mids[n - 1]

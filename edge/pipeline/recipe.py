@@ -132,7 +132,7 @@ class Pipeline:
         for stream, rows, start, stop in self.aligner.runs(intake.index, lane, block):
             self._push(intake, lane, block, stream, rows, start, stop, out)
 
-    def _push(  # noqa: PLR0913 - a run of rows is five of them
+    def _push(
         self, intake: TelemetryIntake, lane: int, block: Block, stream: int, rows: Block, start: int, stop: int, out: list[Outgoing]
     ) -> None:
         clock = self.decisions.clock or self._stopped_clock
