@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
 from edge.clean.scan_gate import ScanGate
 from edge.config.check_features import functions_of
+from edge.config.cleaning import effective_channels, effective_rate_hz, steps_of
 from edge.config.link import link_settings, with_broker
 from edge.config.load import load as load_config
 from edge.config.types import Features, Rule, RuntimeConfig, Stream
@@ -149,8 +151,8 @@ def feature_plan(config: RuntimeConfig) -> FeaturePlan:
     shapes = [
         StreamShape(
             name,
-            stream.channels,
-            stream.rate_hz,
+            effective_channels(config, name),
+            effective_rate_hz(stream),
             stream.max_rows,
             int((stream.clean.max_gap_ms or 0) * _NS_PER_MS),
             stream.clean.on_gap == "reset",
@@ -167,7 +169,8 @@ def warm_up(pipeline: Pipeline) -> None:
     for intake in pipeline.intakes:
         if isinstance(intake, TelemetryIntake):
             intake.block.n = 0
-            pipeline.features.update(intake.index, 0, intake.block)
+            cleaner = intake.gate.cleaner
+            pipeline.features.update(intake.index, 0, intake.block if cleaner is None else cleaner.warm_up())
     pipeline.times.fold()
 
 
@@ -175,7 +178,7 @@ def _longest_step_ns(config: RuntimeConfig) -> int:
     """Longest time between two decisions with no gap in the input: the hop, and the longest step between samples. 0: any."""
     if not config.features or not (max_gap_ms := config.streams[config.features[0].stream or ""].clean.max_gap_ms):
         return 0
-    hop, rate_hz = Span.parse(config.features[0].hop), config.streams[config.features[0].stream or ""].rate_hz
+    hop, rate_hz = Span.parse(config.features[0].hop), effective_rate_hz(config.streams[config.features[0].stream or ""])
     gap_ns = int(max_gap_ms * _NS_PER_MS)
     hop_ns = hop.value if hop.by_time else int(hop.value * 1e9 / rate_hz) if rate_hz else hop.value * gap_ns
     return hop_ns + gap_ns
@@ -199,6 +202,7 @@ def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig)
     bounds = [clean.range.get(channel, (-np.inf, np.inf)) for channel in channels]
     low, high = (np.array([bound[side] for bound in bounds], np.float32) for side in (0, 1))
     is_synced = stream.clock == "synced"
+    steps = steps_of(config, name)
     gate = Gate(
         low,
         high,
@@ -207,10 +211,13 @@ def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig)
         max_ahead_ns=int(clean.max_ahead_ms * _NS_PER_MS),
         max_age_ns=int((clean.max_age_ms or 0) * _NS_PER_MS),
         is_synced=is_synced,
+        cleaner=Cleaner(steps, config.lanes) if steps is not None else None,
     )
     codec: JsonCodec | TelemetryCodec
     if stream.format == "json":
-        codec = JsonCodec(channels, stream.fields, _STAMP_NS[stream.stamp_unit], stream.max_rows, stream.max_bytes)
+        allows_missing = clean.missing.policy != "reject"
+        unit_ns = _STAMP_NS[stream.stamp_unit]
+        codec = JsonCodec(channels, stream.fields, unit_ns, stream.max_rows, stream.max_bytes, allows_missing=allows_missing)
     else:
         codec = TelemetryCodec(len(channels), stream.max_rows, stream.max_bytes)
     block = Block(len(channels), stream.max_rows)

@@ -71,6 +71,9 @@ class Reason(enum.StrEnum):
     WRONG_VALUE = "wrong_value"  # a field has the right type and an impossible value, such as dt = 0
     NOT_FINITE = "not_finite"  # NaN or infinity
     OUT_OF_RANGE = "out_of_range"  # outside clean.range
+    RATE = "rate"  # a change faster than clean.max_rate
+    STUCK = "stuck"  # unchanged for longer than clean.stuck allows
+    MISSING = "missing"  # a missing value could not be filled the way clean.missing says
     STAMP_PAST = "stamp_past"  # stamp not after the previous one although seq is
     STAMP_FUTURE = "stamp_future"  # stamp implausibly far ahead
     STALE = "stale"  # older than clean.max_age_ms on arrival (synced clocks)

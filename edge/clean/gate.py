@@ -2,7 +2,8 @@
 
     received = used + held + late + duplicate + invalid + dropped
 
-holds after every call. ``held`` are rows of frames that wait for an earlier one (``lateness_ms``).
+holds after every call. ``held`` are rows of frames that wait for an earlier one, and rows that wait for a later value
+(``lateness_ms``). With a cleaner, what comes out are the cleaner's blocks: more columns, and memory that the next call overwrites.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edge.clean.cleaner import Cleaner
 from edge.clean.counts import Counts
 from edge.errors import Reason
 from edge.kernels import admit as k
@@ -29,9 +31,10 @@ _NO_STAMP = -(1 << 63)
 class _Sender:
     """What is known of one device's frames."""
 
-    __slots__ = ("expected", "held", "last_stamp", "run", "run_seq", "run_stamp", "seen")
+    __slots__ = ("expected", "held", "lane", "last_stamp", "run", "run_seq", "run_stamp", "seen")
 
-    def __init__(self) -> None:
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
         self.expected = -1  # next sequence number, -1 before the first
         self.seen = 0  # bit i: frame expected - 1 - i was seen
         self.last_stamp = _NO_STAMP
@@ -51,6 +54,7 @@ class Gate:
         max_ahead_ns: largest step of stamps (free clock) or largest lead over wall time (synced clock).
         max_age_ns: oldest sample on arrival with a synced clock; 0: not checked.
         is_synced: stamps are Unix time.
+        cleaner: does more than refuse rows that are not finite or out of bounds; knows the bounds itself.
     """
 
     def __init__(
@@ -63,14 +67,16 @@ class Gate:
         max_ahead_ns: int = 3_600_000_000_000,
         max_age_ns: int = 0,
         is_synced: bool = False,
+        cleaner: Cleaner | None = None,
     ) -> None:
+        self.cleaner = cleaner
         self.counts = Counts()
         self._low, self._high = low, high
         self._lateness_ns = lateness_ns
         self._max_ahead_ns = max_ahead_ns
         self._max_age_ns = max_age_ns
         self._is_synced = is_synced
-        self._senders = [_Sender() for _ in range(lanes)]
+        self._senders = [_Sender(lane) for lane in range(lanes)]
         self._waiting: dict[int, _Sender] = {}
         self._row_counts = np.zeros(3, np.int64)
 
@@ -78,7 +84,7 @@ class Gate:
         """Blocks to use now, in order: none, this one, or this one and those that waited for it.
 
         Args:
-            block: decoded rows; refused rows are removed in place.
+            block: decoded rows; without a cleaner, refused rows are removed in place.
             lane: the device.
             wall_offset_ns: Unix time minus CLOCK_MONOTONIC.
         """
@@ -88,16 +94,21 @@ class Gate:
             if block.seq != sender.expected and sender.expected >= 0:
                 return self._out_of_order(sender, block, lane, wall_offset_ns)
             self._see(sender, block.seq)
-        if not self._pass(sender, block, wall_offset_ns):
-            return self._next_held(sender, lane, wall_offset_ns) if sender.held else ()
-        return [block, *self._next_held(sender, lane, wall_offset_ns)] if sender.held else (block,)
+        ready = self._pass(sender, block, wall_offset_ns)
+        return [*self._kept(ready), *self._next_held(sender, lane, wall_offset_ns)] if sender.held else ready
 
     def release(self, now_ns: int, wall_offset_ns: int) -> list[tuple[int, Block]]:
-        """Blocks whose wait is over, with their lanes: what they waited for is lost."""
+        """Blocks whose wait is over, with their lanes: what they waited for is lost.
+
+        Rows that waited for a value are refused; the rows behind them come out.
+        """
         ready: list[tuple[int, Block]] = []
         for lane, sender in list(self._waiting.items()):
             while sender.held and now_ns - min(block.received_ns for block in sender.held.values()) >= self._lateness_ns:
                 ready += [(lane, block) for block in self._skip_to_held(sender, lane, wall_offset_ns)]
+        if self.cleaner is not None and self.cleaner.waiting:
+            for lane in list(self.cleaner.waiting):
+                ready += [(lane, block) for block in self.cleaner.expire(lane, now_ns - self._lateness_ns, self.counts)]
         return ready
 
     def reset(self, lane: int) -> None:
@@ -105,8 +116,11 @@ class Gate:
         for block in self._senders[lane].held.values():
             self.counts.held -= block.n
             self.counts.drop(Reason.EVICTED, block.n)
+        if self.cleaner is not None and (waited := self.cleaner.reset(lane)):
+            self.counts.held -= waited
+            self.counts.drop(Reason.EVICTED, waited)
         self._waiting.pop(lane, None)
-        self._senders[lane] = _Sender()
+        self._senders[lane] = _Sender(lane)
 
     def _see(self, sender: _Sender, seq: int) -> None:
         step = seq - sender.expected + 1 if sender.expected >= 0 else 1
@@ -130,7 +144,7 @@ class Gate:
         else:
             sender.expected, sender.seen = -1, 0
         self._see(sender, block.seq)
-        return [*ready, block] if self._pass(sender, block, wall_offset_ns) else ready
+        return [*ready, *self._pass(sender, block, wall_offset_ns)]
 
     def _is_restart(self, sender: _Sender, block: Block) -> bool:
         """Whether a counter that went back means a sender that started anew, and not a late or repeated frame."""
@@ -155,23 +169,37 @@ class Gate:
         self.counts.resyncs += 1
         return True
 
-    def _pass(self, sender: _Sender, block: Block, wall_offset_ns: int) -> bool:
-        """Check stamps and rows; true when rows are left."""
+    def _pass(self, sender: _Sender, block: Block, wall_offset_ns: int) -> Sequence[Block]:
+        """Check stamps and rows; the block, or what the cleaner made of it, when rows are left."""
         n = block.n
         fault = self._stamp_fault(sender, block, wall_offset_ns)
         if fault is not None and (self._is_synced or not self._resyncs(sender, block, RESYNC_RUN_OLD)):
             self._refuse_stamp(sender, block, fault)
-            return False
+            return ()
+        if self.cleaner is not None:
+            return self._clean(self.cleaner, sender, block)
         kept = k.admit_rows(block.rows, block.stamps, n, sender.last_stamp, self._low, self._high, self._row_counts)
         if kept != n:
             self._count_rows()
             if not kept:
-                return False
+                return ()
         block.n = kept
         sender.last_stamp = block.stamps_view[kept - 1]
         sender.run = 0
         self.counts.used += kept
-        return True
+        return (block,)
+
+    def _clean(self, cleaner: Cleaner, sender: _Sender, block: Block) -> Sequence[Block]:
+        ready: Sequence[Block] = ()
+        if sender.last_stamp == _NO_STAMP != cleaner.seen(sender.lane):  # the sender's clock started anew
+            ready = cleaner.restart(sender.lane, self.counts)
+        cleaned = cleaner.clean(block, sender.lane, self.counts)
+        sender.last_stamp = cleaner.seen(sender.lane)
+        sender.run = 0
+        return [*ready, *cleaned] if ready else cleaned
+
+    def _kept(self, blocks: Sequence[Block]) -> Sequence[Block]:
+        return blocks if self.cleaner is None else self.cleaner.kept(blocks)
 
     def _stamp_fault(self, sender: _Sender, block: Block, wall_offset_ns: int) -> Reason | None:
         newest = block.stamps_view[block.n - 1]
@@ -222,12 +250,11 @@ class Gate:
 
     def _next_held(self, sender: _Sender, lane: int, wall_offset_ns: int) -> list[Block]:
         """Held blocks that are in order now."""
-        ready = []
+        ready: list[Block] = []
         while (block := sender.held.pop(sender.expected, None)) is not None:
             self.counts.held -= block.n
             self._see(sender, block.seq)
-            if self._pass(sender, block, wall_offset_ns):
-                ready.append(block)
+            ready += self._kept(self._pass(sender, block, wall_offset_ns))
         if not sender.held:
             self._waiting.pop(lane, None)
         return ready

@@ -11,6 +11,7 @@ from edge.config.check_model import Target, check_model
 from edge.config.check_outputs import check_actuators, check_rules
 from edge.config.check_streams import check_streams
 from edge.config.check_topics import check_topics
+from edge.config.cleaning import effective_rate_hz
 from edge.config.findings import Findings, join
 from edge.config.types import RuntimeConfig
 from edge.errors import Problem
@@ -63,7 +64,7 @@ def _check_silence(config: RuntimeConfig, found: Findings) -> None:
     if not config.features or not found.is_sound("features[0]", "streams"):
         return
     entry = config.features[0]
-    hop, rate_hz = Span.parse(entry.hop), config.streams[entry.stream or ""].rate_hz
+    hop, rate_hz = Span.parse(entry.hop), effective_rate_hz(config.streams[entry.stream or ""])
     if not hop.by_time and rate_hz is None:
         return
     period_ms = hop.value / 1e6 if hop.by_time else hop.value / (rate_hz or 1.0) * 1e3

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.config.cleaning import QUALITY, effective_channels, effective_rate_hz
 from edge.config.findings import Findings, join, near
 from edge.config.types import Features, RuntimeConfig, Stream
 from edge.features.functions import UserFunction, load_functions
@@ -51,7 +52,7 @@ def check_features(config: RuntimeConfig, found: Findings) -> Vector:
             owners.setdefault(name, i)
         groups.append(group)
         names += group.names()
-        units += group.columns.values() if isinstance(group, Columns) else group.units(config.streams[group.stream].channels)
+        units += group.columns.values() if isinstance(group, Columns) else group.units(effective_channels(config, group.stream))
     vector = Vector(names, units, is_complete=found.is_sound("features"))
     if vector.is_complete and found.is_sound("streams", "lanes"):
         _check_memory(config, groups, found)
@@ -112,9 +113,10 @@ def _group(entry: Features, path: str, config: RuntimeConfig, found: Findings) -
     if stream.kind != "telemetry":
         found.add(f"{path}.stream", f"{entry.stream!r} is a scan stream; features come from telemetry", needs=[f"{where}.kind"])
         return None
-    _check_channels(entry, stream, path, where, found)
-    _check_others(parts, stream, entry.stream, path, found)
-    if window is None or hop is None or None in parts or not set(entry.channels) <= set(stream.channels):
+    channels = effective_channels(config, entry.stream)
+    _check_channels(entry, [*channels, QUALITY], path, where, found)
+    _check_others(parts, list(channels), entry.stream, path, found)
+    if window is None or hop is None or None in parts or not set(entry.channels) <= set(channels):
         return None
     group = Group(entry.stream, tuple(entry.channels), window, hop, tuple(entry.stats), functions)
     for i, part in enumerate(parts):
@@ -162,12 +164,12 @@ def _part(stat: str, path: str, functions: dict[str, UserFunction], found: Findi
         return None
 
 
-def _check_others(parts: list[tuple[Part, ...] | None], stream: Stream, name: str, path: str, found: Findings) -> None:
+def _check_others(parts: list[tuple[Part, ...] | None], channels: list[str], name: str, path: str, found: Findings) -> None:
     for i, part in enumerate(parts):
         for other in {other for one in part or () for other in one.others}:
-            if other not in stream.channels:
-                reason = f"stream {name!r} has no channel {other!r}; it has {', '.join(stream.channels)}"
-                found.add(f"{path}.stats[{i}]", reason, near(other, stream.channels))
+            if other not in channels:
+                reason = f"stream {name!r} has no channel {other!r}; it has {', '.join(channels)}"
+                found.add(f"{path}.stats[{i}]", reason, near(other, channels))
 
 
 def _span(text: str | int, path: str, found: Findings) -> Span | None:
@@ -184,33 +186,39 @@ def _span(text: str | int, path: str, found: Findings) -> Span | None:
     return span
 
 
-def _check_channels(entry: Features, stream: Stream, path: str, where: str, found: Findings) -> None:
+def _check_channels(entry: Features, valid: list[str], path: str, where: str, found: Findings) -> None:
+    valid = list(dict.fromkeys(valid))
+    needs = [f"{where}.clean.derive", *([f"{where}.channels"] if valid == [QUALITY] else [])]
     for i, channel in enumerate(entry.channels):
-        if channel not in stream.channels:
-            reason = f"stream {entry.stream!r} has no channel {channel!r}; it has {', '.join(stream.channels) or 'none'}"
-            found.add(
-                f"{path}.channels[{i}]", reason, near(channel, stream.channels), needs=[f"{where}.channels"] if not stream.channels else []
-            )
+        if channel not in valid:
+            reason = f"stream {entry.stream!r} has no channel {channel!r}; it has {', '.join(valid)}"
+            found.add(f"{path}.channels[{i}]", reason, near(channel, valid), needs=needs)
 
 
 def _check_rate(group: Group, stream: Stream, path: str, where: str, found: Findings) -> None:
     """Sizes, which time windows know by the stream's rate only."""
-    needs = [f"{where}.rate_hz"]
-    if stream.rate_hz is None:
+    needs, rate_hz = [f"{where}.rate_hz", f"{where}.clean.resample"], effective_rate_hz(stream)
+    if rate_hz is None:
         for key, span in (("window", group.window), ("hop", group.hop)):
             if span.by_time:
                 found.add(f"{path}.{key}", f"a {key} of {span} needs {where}.rate_hz", needs=needs)
         if group.window.by_time:
             return
     try:
-        group.window_rows(stream.rate_hz)
+        group.window_rows(rate_hz)
     except ValueError as fault:
         found.add(f"{path}.window", str(fault), needs=needs)
 
 
 def _check_memory(config: RuntimeConfig, groups: list[Group | Columns], found: Findings) -> None:
     shapes = [
-        StreamShape(name, stream.channels, stream.rate_hz, stream.max_rows, int((stream.clean.max_gap_ms or 0) * _NS_PER_MS))
+        StreamShape(
+            name,
+            effective_channels(config, name),
+            effective_rate_hz(stream),
+            stream.max_rows,
+            int((stream.clean.max_gap_ms or 0) * _NS_PER_MS),
+        )
         for name, stream in config.streams.items()
         if stream.kind == "telemetry"
     ]

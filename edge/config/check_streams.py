@@ -2,6 +2,8 @@
 
 import math
 
+from edge.config.check_cleaning import check_cleaning
+from edge.config.cleaning import QUALITY
 from edge.config.findings import Findings, join, near
 from edge.config.types import Stream
 from edge.units import KNOWN
@@ -23,6 +25,7 @@ def check_streams(streams: dict[str, Stream], found: Findings) -> None:
             _check_scan(stream, path, found)
         _check_fields(stream, path, found)
         _check_clean(stream, path, found)
+        check_cleaning(stream, path, found)
 
 
 def check_unit(unit: str, path: str, found: Findings) -> None:
@@ -42,6 +45,9 @@ def _check_channels(stream: Stream, path: str, found: Findings) -> None:
         elif channel in _FRAME and stream.format == "json":
             reason = f"{channel!r} is a field of the frame itself; name the channel otherwise and map it under fields"
             found.add(where, reason, needs=[f"{path}.format"])
+        elif channel == QUALITY:
+            reason = f"{QUALITY!r} is the built-in data quality; name the channel otherwise"
+            found.add(where, f"{reason} and map it under fields" if stream.format == "json" else reason)
         check_unit(unit, where, found)
 
 

@@ -35,15 +35,94 @@ class Broker(Section, frozen=True, kw_only=True):
     retry_max_s: Annotated[float, Meta(gt=0, le=3600, description="longest wait before reconnecting")] = 10.0
 
 
-class Clean(Section, frozen=True, kw_only=True):
-    """What a sample must satisfy to be used. Everything refused is counted by reason."""
+class Calibrate(Section, frozen=True, kw_only=True):
+    """How a raw value becomes a measurement: `(x - offset) * scale`."""
 
+    offset: Annotated[float, Meta(description="raw value that means zero")] = 0.0
+    scale: Annotated[float, Meta(description="not 0")] = 1.0
+
+
+class Matrix(Section, frozen=True, kw_only=True):
+    """Misalignment and cross-sensitivity of three axes: the rows times the three calibrated values."""
+
+    channels: Annotated[list[str], Meta(min_length=3, max_length=3, description="three channels with one unit")]
+    rows: Annotated[list[list[float]], Meta(min_length=3, max_length=3, description="3 x 3, invertible")]
+
+
+class Spike(Section, frozen=True, kw_only=True):
+    """A value too far from the median of the last ones, itself included, is replaced by that median (Hampel filter)."""
+
+    window: Annotated[int, Meta(ge=3, le=255, description="values of the channel; fewer judge nothing")] = 11
+    sigmas: Annotated[float, Meta(gt=0, le=1e6, description="how many times 1.4826 * MAD (median absolute deviation) is too far")] = 6.0
+    floor: Annotated[
+        dict[str, float], Meta(description="per channel, the least standard deviation; without one, a MAD of 0 finds no spikes")
+    ] = {}
+    channels: Annotated[Annotated[list[str], Meta(min_length=1)] | None, Meta(description="default: all")] = None
+
+
+class Stuck(Section, frozen=True, kw_only=True):
+    """A value that stays exactly equal for too long is bad until it changes."""
+
+    ms: Annotated[float, Meta(gt=0, le=_YEAR_MS, description="equal for longer than this, by the sender's stamps")]
+    channels: Annotated[Annotated[list[str], Meta(min_length=1)] | None, Meta(description="default: all")] = None
+
+
+class Missing(Section, frozen=True, kw_only=True):
+    """What becomes of a value that is absent, not finite, out of range, too fast or stuck. Filled values are marked."""
+
+    policy: Annotated[
+        Literal["reject", "hold", "linear", "constant"],
+        Meta(
+            description="`reject` the row; `hold` the last good value; a `linear` fill between the last good value and the next, for which "
+            "rows wait up to `lateness_ms`; a `constant`"
+        ),
+    ] = "reject"
+    max_age_ms: Annotated[
+        Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None, Meta(description="hold: an older value is not held, and the row is rejected")
+    ] = None
+    values: Annotated[dict[str, float], Meta(description="constant: per channel; a row that lacks another one is rejected")] = {}
+
+
+class Resample(Section, frozen=True, kw_only=True):
+    """Rows onto an even grid, whatever the sender's rhythm. Needs `max_gap_ms`: nothing is made up across a longer step."""
+
+    rate_hz: Annotated[
+        float, Meta(ge=1e-3, le=1e6, description="stamps are `i * 10^9 // rate_hz` for every integer i; at most three decimals")
+    ]
+    method: Annotated[Literal["linear", "hold"], Meta(description="on a line between two rows, or the row before")] = "linear"
+
+
+class Clean(Section, frozen=True, kw_only=True):
+    """What a sample must satisfy to be used, and what is done to it, see docs/cleaning.md. Everything is counted."""
+
+    calibrate: Annotated[dict[str, Calibrate], Meta(description="per channel `{ offset, scale }`")] = {}
+    matrix: Annotated[list[Matrix], Meta(description="mixes three axes, after `calibrate`")] = []
+    convert: Annotated[
+        dict[str, str], Meta(description="per channel, the unit from here on, of the same quantity as in `channels`; after `matrix`")
+    ] = {}
     range: Annotated[
-        dict[str, tuple[float, float]], Meta(description="per channel `[lowest, highest]`, in the channel's unit, bounds included")
+        dict[str, tuple[float, float]], Meta(description="per channel `[lowest, highest]`, in the unit after `convert`, bounds included")
+    ] = {}
+    max_rate: Annotated[
+        dict[str, Annotated[float, Meta(gt=0)]],
+        Meta(description="per channel, largest change per second since its last good value, in the unit after `convert`"),
+    ] = {}
+    spike: Annotated[Spike | None, Meta(description="default: off")] = None
+    stuck: Annotated[Stuck | None, Meta(description="default: off")] = None
+    missing: Annotated[Missing, Meta(description="what becomes of bad and absent values")] = Missing()
+    resample: Annotated[Resample | None, Meta(description="default: rows keep their stamps")] = None
+    derive: Annotated[
+        dict[str, Annotated[list[str], Meta(min_length=1)]],
+        Meta(description="new channel to the channels whose Euclidean norm it is; they have one unit"),
     ] = {}
     lateness_ms: Annotated[
         float,
-        Meta(ge=0, le=60_000, description="how long a frame may wait for one with a lower `seq` that is still missing; 0: never waits"),
+        Meta(
+            ge=0,
+            le=60_000,
+            description="how long a frame may wait for one with a lower `seq` that is still missing, and a row for a `linear` fill; "
+            "0: never waits",
+        ),
     ] = 0.0
     max_gap_ms: Annotated[
         Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None, Meta(description="a longer step between two stamps is a gap; default: never")

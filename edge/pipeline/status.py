@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from edge.pipeline.intake import Intake, TelemetryIntake
 from edge.pipeline.recipe import Pipeline
 
 
@@ -21,7 +22,7 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
         "uptime_s": round(uptime_ns * 1e-9, 1),
         "model": f"{decisions.model.name} {decisions.model.version}" if decisions.model is not None else "",
         "lanes": {"used": len(pipeline.lanes), "of": len(pipeline.lanes.devices), "evictions": pipeline.lanes.evictions},
-        "streams": {intake.name: _stream(pipeline, intake.name) for intake in pipeline.intakes},
+        "streams": {intake.name: _stream(pipeline, intake) for intake in pipeline.intakes},
         "unrouted": pipeline.unrouted,
         "decisions": {
             "made": decisions.made,
@@ -36,10 +37,9 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
     }
 
 
-def _stream(pipeline: Pipeline, name: str) -> dict[str, Any]:
-    counts = pipeline.counts()[name]
-    plan = pipeline.features.plan
-    index = plan.stream_index.get(name)
+def _stream(pipeline: Pipeline, intake: Intake) -> dict[str, Any]:
+    counts = intake.gate.counts
+    index = intake.index if isinstance(intake, TelemetryIntake) else None
     return {
         "received": counts.received,
         "used": counts.used,
@@ -50,9 +50,17 @@ def _stream(pipeline: Pipeline, name: str) -> dict[str, Any]:
         "dropped": _sorted(counts.dropped),
         "lost_frames": counts.lost_frames,
         "resyncs": counts.resyncs,
+        "cleaning": _cleaning(intake),
         "gaps": pipeline.features.gaps(index) if index is not None else 0,
         "overflows": pipeline.features.overflows(index) if index is not None else 0,
     }
+
+
+def _cleaning(intake: Intake) -> dict[str, Any]:
+    """What was done to values, by action and channel; empty for a stream whose rows are only accepted or refused."""
+    if not isinstance(intake, TelemetryIntake) or intake.gate.cleaner is None:
+        return {}
+    return intake.gate.cleaner.summary()
 
 
 def _sorted(counts: dict[Any, int]) -> dict[str, int]:

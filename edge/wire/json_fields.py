@@ -30,13 +30,25 @@ class JsonCodec:
         stamp_unit_ns: nanoseconds in one unit of ``t`` and ``dt``.
         max_rows: most samples in a message.
         max_bytes: largest payload.
+        allows_missing: a channel may be absent or null, and a list may have nulls: NaN, which cleaning fills. One channel must be there.
 
     Raises:
         ConfigError: one path leads through another one's number.
     """
 
-    def __init__(self, channels: tuple[str, ...], fields: Mapping[str, str], stamp_unit_ns: int, max_rows: int, max_bytes: int) -> None:
-        kinds = dict.fromkeys(channels, float | list[float]) | {"seq": int, "t": int | float, "dt": int | float}
+    def __init__(
+        self,
+        channels: tuple[str, ...],
+        fields: Mapping[str, str],
+        stamp_unit_ns: int,
+        max_rows: int,
+        max_bytes: int,
+        *,
+        allows_missing: bool = False,
+    ) -> None:
+        kind: Any = float | list[float | None] if allows_missing else float | list[float]
+        kinds = dict.fromkeys(channels, kind) | {"seq": int, "t": int | float, "dt": int | float}
+        self._allows_missing = allows_missing
         self._paths = {name: tuple(fields.get(name, name).split(".")) for name in kinds}
         self._channels = channels
         self._unit_ns = stamp_unit_ns
@@ -53,7 +65,7 @@ class JsonCodec:
         """
         *columns, seq, first, period = self._values(payload)
         if None in columns:
-            raise Reject(Reason.MISSING_FIELD, ".".join(self._paths[self._channels[columns.index(None)]]))
+            columns = self._filled(columns)
         n = self._length(columns) if list in map(type, columns) else 1
         seq = self._counter(seq)
         first_ns = self._nanoseconds(first, "t", 0)
@@ -85,6 +97,13 @@ class JsonCodec:
         except (msgspec.DecodeError, RecursionError) as fault:
             raise Reject(Reason.MALFORMED, str(fault)) from None
         return values
+
+    def _filled(self, columns: list[Any]) -> list[Any]:
+        """None for every sample of an absent channel."""
+        n = next((len(column) if type(column) is list else 1 for column in columns if column is not None), 0)
+        if not n or not self._allows_missing:
+            raise Reject(Reason.MISSING_FIELD, ".".join(self._paths[self._channels[columns.index(None)]]))
+        return [[None] * n if column is None else column for column in columns]
 
     def _length(self, columns: list[Any]) -> int:
         lengths = {len(column) if type(column) is list else 1 for column in columns}
@@ -118,13 +137,12 @@ class JsonCodec:
 
 def _store(columns: list[Any], n: int, block: Block) -> None:
     """Numbers to float32; beyond its range they become infinite, which the gate refuses."""
-    if n == 1:
-        row = [column[0] if type(column) is list else column for column in columns]
+    if n == 1 and (row := [column[0] if type(column) is list else column for column in columns]).count(None) == 0:
         if max(row) > _FLOAT32_MAX or min(row) < -_FLOAT32_MAX:
             row = [value if -_FLOAT32_MAX <= value <= _FLOAT32_MAX else (inf if value > 0 else -inf) for value in row]
         block.rows[0] = row
         return
-    table = np.array(columns, np.float64)
+    table = np.array(columns, np.float64).reshape(len(columns), n)  # None becomes NaN
     with np.errstate(over="ignore"):
         block.rows[:n] = table.T
 
