@@ -30,7 +30,7 @@ class RawMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Block:
-    """n >= 1 samples of C channels of one stream and device, in buffers that are reused from message to message.
+    """n >= 1 samples of C channels of one stream and device, in buffers that are reused from message to message, never replaced.
 
     Args:
         channels: number of channels C.

@@ -24,23 +24,86 @@ each channel, each statistic.
   rows leave early, counted as `overflows`.
 - A step between stamps of more than `clean.max_gap_ms` empties the windows (or not, `clean.on_gap`). A clock set back always does.
 - Inputs are float32, sums are kept in float64, outputs are float32. Only finite samples reach a window.
-- The same kernel computes features live, in replay and over arrays (`edge.features.offline.compute`): equal bits.
+- The same kernel computes features live, in replay and over whole recordings ([offline](offline.md)): equal bits.
+- A silence that leaves a time window empty lets it fill again before the next vector.
 
-How windows are kept, and what that costs: [ADR 3](adr/0003-two-stack-windows.md).
+How windows are kept, and what that costs: [ADR 3](adr/0003-two-stack-windows.md) and [ADR 6](adr/0006-order-statistics-in-sorted-blocks.md).
+Measured, beside other libraries: [benchmarks](../benchmarks/README.md).
+
+## Several streams
+
+The first entry's stream triggers. What another stream says is taken **as of** the trigger's stamp: its rows that are newer wait until
+the trigger has reached them, and the newest one that is not newer counts. `streams.gnss.asof_max_ms = 300` says how old it may be: with
+an older one no vector is made (counted as `unaligned`). The statistic `age` makes the age itself a feature. A row that comes after the
+trigger has passed its stamp counts from the next vector on: nothing waits for a slow stream.
+
+## Values from a table
+
+```toml
+[tables.vehicle]
+path = "vehicles.csv"          # or .parquet, .sqlite
+key = "device"
+columns = {{ mass = "kg" }}
+
+[[features]]
+table = "vehicle"
+columns = ["mass"]
+```
+
+joins `vehicle.mass` of the device into its vector; see [offline](offline.md) for how the file is read and refreshed.
+
+## Statistics of your own
+
+```python
+# my_features.py
+import edge
+import numpy as np
+
+@edge.feature(unit="{{}}")             # {{}} is the channel's unit
+def trimmed_mean(x, t):              # x: float32 (n,), t: int64 (n,), stamps in ns; copies, both contiguous
+    return np.sort(x)[n_trim : len(x) - n_trim].mean()
+
+n_trim = 1
+```
+
+```toml
+[[features]]
+stream = "imu"
+channels = ["ax"]
+window = "1s"
+hop = "100ms"
+module = "my_features.py"
+stats = ["mean", "trimmed_mean"]
+```
+
+The function is compiled by Numba when the file is loaded, tried on small windows with bounds checked, and called from inside the kernel:
+live, in replay and offline alike. What does not compile is said by `edge check` with the compiler's reason. It costs O(W) a vector.
+Raise `version=` in the decorator when its meaning changes: the feature's name then ends in `@2`, and models of the old one are refused.
 
 ## Statistics
 
-x are the n samples of a window.
+x are the n samples of a window, W its length in samples. What costs O(W) a vector should not have a hop of one sample.
 
-| name | formula | unit | cost |
-|---|---|---|---|
+| name | formula | unit | where the formula says nothing | cost |
+|---|---|---|---|---|
 """
 
 
 def page() -> str:
     """The page's text."""
-    rows = [f"| `{name}` | {s.formula} | {s.unit.format('u')} | {s.cost} |\n" for name, s in STATISTICS.items()]
-    return _HEAD + "".join(rows) + "\n`u` is the channel's unit.\n"
+    rows = [
+        f"| `{name}`{_form(s.form)} | {_cell(s.formula)} | {s.unit.format('u', other='v')} | {s.edge} | {s.cost} |\n"
+        for name, s in STATISTICS.items()
+    ]
+    return _HEAD + "".join(rows) + "\n`u` is the channel's unit, `v` the other channel's.\n"
+
+
+def _form(form: str) -> str:
+    return f", as `{_cell(form)}`" if form else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class RollingFeatures:
         self._f64 = np.zeros((lanes, f64), np.float64)
         self._i64 = np.zeros((lanes, i64), np.int64)
         trigger_rows = plan.streams[plan.stream_index[plan.trigger]].max_rows if plan.trigger else 1
+        self._most = [stream.max_rows for stream in plan.streams]
         self.vectors: npt.NDArray[np.float32] = np.zeros((trigger_rows + layout.chunk, features), np.float32)
         self.vector_rows: npt.NDArray[np.int64] = np.zeros(trigger_rows, np.int64)
         self.vector_rows_view = self.vector_rows.data
@@ -87,10 +88,18 @@ class RollingFeatures:
             stream: row in the plan's stream table.
             lane: whose windows.
             block: finite rows with strictly rising stamps, later than any before.
-            start, stop: which rows; default: all valid ones. At most ``max_rows`` of the trigger's stream at a time.
+            start, stop: which rows; default: all valid ones.
+
+        Raises:
+            ValueError: more rows than the stream's ``max_rows``, or a lane that does not exist.
         """
+        if stop is None:
+            stop = block.n
+        # The kernel works by address: what is beyond its arrays must be caught here.
+        if not 0 <= start <= stop <= len(block.stamps) or stop - start > self._most[stream] or not 0 <= lane < len(self._i64):
+            raise ValueError(f"rows {start} to {stop} of lane {lane}; there are {self._most[stream]} rows and {len(self._i64)} lanes at most")
         rows_at, stamps_at, marks_at = block.addresses
-        emitted: int = update_windows(self._desk, stream, lane, rows_at, stamps_at, marks_at, start, block.n if stop is None else stop)
+        emitted: int = update_windows(self._desk, stream, lane, rows_at, stamps_at, marks_at, start, stop)
         return emitted
 
     def set_columns(self, lane: int, table: str, values: npt.NDArray[np.float32] | None) -> None:
