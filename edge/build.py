@@ -3,7 +3,9 @@
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from edge.clean.cleaner import Cleaner
@@ -13,7 +15,8 @@ from edge.config.check_features import functions_of
 from edge.config.cleaning import effective_channels, effective_rate_hz, steps_of
 from edge.config.link import link_settings, with_broker
 from edge.config.load import load as load_config
-from edge.config.types import Features, Rule, RuntimeConfig, Stream
+from edge.config.outputs import actuator_limits, rule_specs
+from edge.config.types import Features, Publish, RuntimeConfig, Stream
 from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.reactor import Daemon
@@ -24,12 +27,13 @@ from edge.inference.admission import admit
 from edge.inference.bundle import load_bundle
 from edge.inference.variants import Inference
 from edge.messages import Block, RawMessage
+from edge.pipeline.batch import Batch, Engine, LargeBlocks
 from edge.pipeline.decisions import Decisions, Terms
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.recipe import Pipeline
-from edge.policy import Policy, RuleSpec
-from edge.safety import ActuatorLimits, Envelope
+from edge.policy import Policy
+from edge.safety import Envelope
 from edge.store.outbox import Outbox
 from edge.topics import TopicTemplate
 from edge.wire.json_fields import JsonCodec
@@ -42,6 +46,7 @@ ALERTS_KEPT = 10_000  # alerts that wait for the broker
 ALERTS_IN_FLIGHT = 20  # paho resends everything it holds after a reconnect, so it holds little
 PACKET_OVERHEAD = 1024  # topic and properties
 _NS_PER_MS = 1_000_000
+P = TypeVar("P", bound=Pipeline)
 _STAMP_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -58,8 +63,10 @@ def load(path: str | Path, *, boot_id: str | None = None, clock: Callable[[], in
         ConfigError: the file is wrong; lists every problem.
         BundleError: the model cannot be admitted.
     """
-    pipeline = pipeline_of(load_config(Path(path)), boot_id=boot_id)
+    config = load_config(Path(path))
+    pipeline = pipeline_of(config, boot_id=boot_id)
     pipeline.run_on(clock, wall_offset_ns)
+    pipeline.make_batch = lambda: batch_of(config)
     return pipeline
 
 
@@ -118,17 +125,49 @@ def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None) -> Pipelin
         ConfigError: a rule names a score that does not exist.
     """
     try:
-        return _pipeline_of(config, boot_id or secrets.token_hex(4))
+        return _pipeline_of(config, boot_id or secrets.token_hex(4), Pipeline, RollingFeatures)
     except ValueError as fault:  # a room refuses its values although the file passed the check
         raise ConfigError([Problem(config.name, str(fault))]) from fault
 
 
-def _pipeline_of(config: RuntimeConfig, boot_id: str) -> Pipeline:
+def load_features(path: str | Path) -> Batch:
+    """The features of a pipeline file, to be computed over stored data; its model is not looked at, and need not exist yet.
+
+    Args:
+        path: of the TOML file.
+
+    Raises:
+        ConfigError: the file is wrong; lists every problem.
+    """
+    return batch_of(load_config(Path(path), with_model=False))
+
+
+def batch_of(config: RuntimeConfig) -> Batch:
+    """The features of a config over stored data."""
+    alone = features_only(config, lanes=1)
+    max_ahead_ns = {name: int(stream.clean.max_ahead_ms * _NS_PER_MS) for name, stream in config.streams.items()}
+    try:
+        return Batch(config.name, feature_plan(config), lambda: _pipeline_of(alone, "batch", Engine, LargeBlocks), max_ahead_ns)
+    except ValueError as fault:
+        raise ConfigError([Problem(config.name, str(fault))]) from fault
+
+
+def features_only(config: RuntimeConfig, *, lanes: int | None = None) -> RuntimeConfig:
+    """The same streams and features, without a model and without outputs.
+
+    Args:
+        config: whole.
+        lanes: instead of the config's.
+    """
+    return msgspec.structs.replace(config, model=None, rules=[], actuators={}, publish=Publish(), lanes=lanes or config.lanes)
+
+
+def _pipeline_of(config: RuntimeConfig, boot_id: str, kind: type[P], features: type[RollingFeatures]) -> P:
     plan = feature_plan(config)
     budget_ns = int(config.budget_ms * _NS_PER_MS)
     model = _model(config, plan, budget_ns)
     policy = Policy(
-        _rules(config, plan, model),
+        rule_specs(config.rules, model.labels if model is not None else (), plan.names),
         config.lanes,
         _longest_step_ns(config),
         model.name if model is not None else "",
@@ -141,9 +180,9 @@ def _pipeline_of(config: RuntimeConfig, boot_id: str) -> Pipeline:
         "smaller_model" in config.on_overrun,
         boot_id,
     )
-    decisions = Decisions(model, policy, Envelope(_actuators(config), config.lanes, boot_id), _outputs(config), lanes, terms)
+    decisions = Decisions(model, policy, Envelope(actuator_limits(config.actuators), config.lanes, boot_id), _outputs(config), lanes, terms)
     intakes = [_intake(name, stream, plan, config) for name, stream in config.streams.items()]
-    return Pipeline(config.name, intakes, RollingFeatures(plan, config.lanes), decisions, lanes, config.tick_ms * _NS_PER_MS)
+    return kind(config.name, intakes, features(plan, config.lanes), decisions, lanes, config.tick_ms * _NS_PER_MS)
 
 
 def feature_plan(config: RuntimeConfig) -> FeaturePlan:
@@ -229,52 +268,6 @@ def _model(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int) -> Inferenc
         return None
     bundle = load_bundle(Path(config.model.bundle), config.model.version)
     return admit(bundle, plan.names, plan.hash, budget_ns)
-
-
-def _rules(config: RuntimeConfig, plan: FeaturePlan, model: Inference | None) -> list[RuleSpec]:
-    labels = model.labels if model is not None else ()
-    return [_rule(rule, i, labels, plan.names) for i, rule in enumerate(config.rules)]
-
-
-def _rule(rule: Rule, i: int, labels: tuple[str, ...], features: tuple[str, ...]) -> RuleSpec:
-    if rule.score not in labels and rule.score not in features:
-        raise ConfigError([Problem(f"rules[{i}].score", f"{rule.score!r} is neither a label of the model nor a feature")])
-    is_score = rule.score in labels
-    ramp = rule.value
-    at_enter, at_one = (0.0, 0.0) if ramp is None else (ramp, ramp) if isinstance(ramp, float) else (ramp.at_enter, ramp.at_one)
-    return RuleSpec(
-        name=rule.name,
-        source="score" if is_score else "feature",
-        index=labels.index(rule.score) if is_score else features.index(rule.score),
-        enter=rule.enter,
-        exit=rule.exit,
-        hold_ns=int(rule.hold_ms * _NS_PER_MS),
-        emit=rule.emit,
-        severity=rule.severity,
-        topic=rule.topic or "",
-        actuator=rule.actuator or "",
-        at_enter=at_enter,
-        at_one=at_one,
-        otherwise=rule.otherwise,
-    )
-
-
-def _actuators(config: RuntimeConfig) -> list[ActuatorLimits]:
-    return [
-        ActuatorLimits(
-            name=name,
-            unit=actuator.unit,
-            topic=actuator.topic,
-            min=actuator.min,
-            max=actuator.max,
-            slew_per_s=actuator.slew_per_s,
-            ttl_ns=int(actuator.ttl_ms * _NS_PER_MS),
-            safe_value=actuator.safe_value,
-            stale_ns=int(actuator.stale_ms * _NS_PER_MS),
-            rearm_ns=int((actuator.stale_ms if actuator.rearm_ms is None else actuator.rearm_ms) * _NS_PER_MS),
-        )
-        for name, actuator in config.actuators.items()
-    ]
 
 
 def _outputs(config: RuntimeConfig) -> Outputs:

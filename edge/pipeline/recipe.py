@@ -6,6 +6,7 @@ the live run decided. Only stage times and budgets look at the injected clock.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import numpy.typing as npt
@@ -60,6 +61,7 @@ class Pipeline:
         plan = features.plan
         is_alone = len({group.stream for group in plan.groups}) <= 1
         self.aligner = None if is_alone else Aligner(plan.stream_index[plan.trigger], len(lanes.devices))
+        self.make_batch: Callable[[], Any] | None = None  # its twin that works on stored data
         self._tick_ns = tick_ns
         self._next_tick_ns = 0
         self._now_ns = 0
@@ -220,6 +222,12 @@ class Pipeline:
             [message for message in messages if isinstance(message, Command)],
         )
 
+    def compute(self, data: Any, **options: Any) -> Any:
+        """See edge.features.compute, which calls this."""
+        if self.make_batch is None:
+            raise ValueError("a pipeline made by hand has no file to compute from; use edge.load_features")
+        return self.make_batch().compute(data, **options)
+
     def count_oversized(self, topic: str) -> None:
         """A transport skipped a payload that is larger than any stream takes."""
         for intake in self.intakes:
@@ -280,9 +288,8 @@ class Pipeline:
     def _tick_until(self, now_ns: int, out: list[Outgoing]) -> None:
         if not self._next_tick_ns:
             self._next_tick_ns = (now_ns // self._tick_ns + 1) * self._tick_ns
-        while self._next_tick_ns <= now_ns:
-            self._now_ns = self._next_tick_ns
-            self._next_tick_ns += self._tick_ns
+        while (at_ns := self._next_tick_ns) <= now_ns:
+            self._now_ns, self._next_tick_ns = at_ns, at_ns + self._tick_ns
             self._release_held(self._now_ns, out)
             self.decisions.send_safe(self.decisions.envelope.tick(self._now_ns, self.lanes.devices), out)
 
