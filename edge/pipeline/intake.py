@@ -66,9 +66,9 @@ class TelemetryIntake(msgspec.Struct):
         block.n, block.seq = len(table), seq
         self.pushed_ns[device] = int(times[-1])
 
-    def forget(self, lane: int, topic: str) -> None:
+    def forget(self, lane: int, device: str) -> None:
         """The device gave up its lane."""
-        del topic
+        self.pushed_ns.pop(device, None)
         self.gate.reset(lane)
 
 
@@ -79,19 +79,29 @@ class ScanIntake(msgspec.Struct):
     topic: TopicTemplate
     codec: ScanCodec
     gate: ScanGate
-    waiting: dict[str, tuple[int, RawMessage]] = {}
+    waiting: dict[int, RawMessage] = {}
+
+    def is_usable(self, raw: RawMessage) -> bool:
+        """Whether a scan of a device without a lane can be decoded; counted here when it cannot."""
+        try:
+            self.codec.decode(raw.payload, raw.received_ns)
+        except Reject as reject:
+            self.gate.hold()
+            self.gate.refuse(reject.reason)
+            return False
+        return True
 
     def note(self, lane: int, raw: RawMessage) -> None:
         """Keep a scan until there is time for it."""
-        if raw.topic in self.waiting:
+        if lane in self.waiting:
             self.gate.give_up(Reason.SUPERSEDED)
         self.gate.hold()
-        self.waiting[raw.topic] = (lane, raw)
+        self.waiting[lane] = raw
 
     def flush(self) -> list[tuple[int, Scan]]:
         """The newest scan of every device that sent one, decoded and admitted."""
         ready: list[tuple[int, Scan]] = []
-        for lane, raw in self.waiting.values():
+        for lane, raw in self.waiting.items():
             try:
                 scan = self.codec.decode(raw.payload, raw.received_ns)
             except Reject as reject:
@@ -102,9 +112,10 @@ class ScanIntake(msgspec.Struct):
         self.waiting.clear()
         return ready
 
-    def forget(self, lane: int, topic: str) -> None:
+    def forget(self, lane: int, device: str) -> None:
         """The device gave up its lane."""
-        if self.waiting.pop(topic, None) is not None:
+        del device
+        if self.waiting.pop(lane, None) is not None:
             self.gate.give_up(Reason.EVICTED)
         self.gate.reset(lane)
 

@@ -19,6 +19,7 @@ from edge.pipeline.align import Aligner
 from edge.pipeline.decisions import Decisions, Moment
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
+from edge.pipeline.routes import Route, Routes
 from edge.pipeline.timing import StageTimes
 
 _END_OF_TIME_NS = 1 << 62
@@ -66,8 +67,7 @@ class Pipeline:
         self._next_tick_ns = 0
         self._now_ns = 0
         self._features_ns = 0
-        self._routes: dict[str, tuple[Intake, int]] = {}
-        self._topics_of: list[list[str]] = [[] for _ in lanes.devices]
+        self._routes = Routes(self.intakes, len(lanes.devices))
         self._scan_intakes = [intake for intake in intakes if isinstance(intake, ScanIntake)]
 
     def run_on(self, clock: Callable[[], int] | None, wall_offset_ns: int) -> None:
@@ -91,21 +91,21 @@ class Pipeline:
             self._tick_until(raw.received_ns, out)
         if raw.received_ns > self._now_ns:
             self._now_ns = raw.received_ns
-        route = self._routes.get(raw.topic) or self._find_route(raw.topic, out)
+        route = self._routes.find(raw.topic)
         if route is None:
+            self.unrouted += 1
             return out
-        intake, lane = route
-        self.lanes.touch(lane, self._now_ns)
+        intake = route.intake
         if raw.is_retained:
             intake.gate.counts.received += 1
             intake.gate.counts.drop(Reason.RETAINED)
         elif isinstance(intake, TelemetryIntake):
-            self._step_telemetry(intake, lane, raw, out)
-        else:
-            intake.note(lane, raw)
+            self._step_telemetry(intake, route, raw, out)
+        elif route.lane >= 0 or intake.is_usable(raw):
+            intake.note(self._seat(route, out), raw)
         return out
 
-    def _step_telemetry(self, intake: TelemetryIntake, lane: int, raw: RawMessage, out: list[Outgoing]) -> None:
+    def _step_telemetry(self, intake: TelemetryIntake, route: Route, raw: RawMessage, out: list[Outgoing]) -> None:
         clock = self.decisions.clock or self._stopped_clock
         block, gate = intake.block, intake.gate
         block.received_ns = raw.received_ns
@@ -117,6 +117,7 @@ class Pipeline:
             gate.counts.refuse(reject.reason)
             return
         decoded = clock()
+        lane = self._seat(route, out)
         ready = gate.admit(block, lane, self.decisions.wall_offset_ns)
         admitted = clock()
         spent = self.decisions.spent
@@ -230,12 +231,12 @@ class Pipeline:
 
     def count_oversized(self, topic: str) -> None:
         """A transport skipped a payload that is larger than any stream takes."""
-        for intake in self.intakes:
-            if intake.topic.match(topic) is not None:
-                intake.gate.counts.received += 1
-                intake.gate.counts.refuse(Reason.TOO_LARGE)
-                return
-        self.unrouted += 1
+        route = self._routes.find(topic)
+        if route is None:
+            self.unrouted += 1
+            return
+        route.intake.gate.counts.received += 1
+        route.intake.gate.counts.refuse(Reason.TOO_LARGE)
 
     def withhold(self, command: Command, reason: str, now_ns: int) -> list[Outgoing]:
         """A command was not handed over, because it came too late or the link could not take it.
@@ -258,16 +259,13 @@ class Pipeline:
     def _stopped_clock(self) -> int:
         return self._now_ns
 
-    def _find_route(self, topic: str, out: list[Outgoing]) -> tuple[Intake, int] | None:
-        for intake in self.intakes:
-            device = intake.topic.match(topic)
-            if device is not None:
-                lane = self._lane_of(device, out)
-                self._routes[topic] = (intake, lane)
-                self._topics_of[lane].append(topic)
-                return intake, lane
-        self.unrouted += 1
-        return None
+    def _seat(self, route: Route, out: list[Outgoing]) -> int:
+        """The lane of a device that has just sent something usable: what is not must not cost another one its place."""
+        if route.lane < 0:
+            route.lane = self._lane_of(route.device, out)
+            self._routes.keep(route)
+        self.lanes.touch(route.lane, self._now_ns)
+        return route.lane
 
     def _lane_of(self, device: str, out: list[Outgoing]) -> int:
         lane = self.lanes.find(device)
@@ -275,9 +273,9 @@ class Pipeline:
             return lane
         lane = self.lanes.next_free()
         if self.lanes.devices[lane]:
-            for topic in self._topics_of[lane]:
-                self._routes.pop(topic)[0].forget(lane, topic)
-            self._topics_of[lane].clear()
+            self._routes.forget(lane)
+            for intake in self.intakes:
+                intake.forget(lane, self.lanes.devices[lane])
             self.features.reset(lane)
             if self.aligner is not None:
                 self.aligner.forget(lane)

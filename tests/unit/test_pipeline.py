@@ -20,9 +20,9 @@ from tests.unit import inference_models as models
 MS = 1_000_000
 TEXT = """
 name = "test"
-budget_ms = 5
+budget_ms = {budget}
 tick_ms = 10
-lanes = 2
+lanes = {lanes}
 {overrun}
 
 [streams.imu]
@@ -76,6 +76,11 @@ rearm_ms = 0
 """
 
 
+def text(overrun="", lateness=0, lanes=2):
+    """The file; a frame that may wait has a budget to wait in."""
+    return TEXT.format(overrun=overrun, lateness=lateness, lanes=lanes, budget=50 if lateness else 5)
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
@@ -87,9 +92,9 @@ def bundle(tmp_path_factory):
 def build(tmp_path, bundle):
     (tmp_path / "bundle").symlink_to(bundle)
 
-    def make(overrun="", lateness=0, **options):
+    def make(overrun="", lateness=0, lanes=2, **options):
         path = tmp_path / "pipeline.toml"
-        path.write_text(TEXT.format(overrun=overrun, lateness=lateness))
+        path.write_text(text(overrun, lateness, lanes))
         return load(path, boot_id="b", **options)
 
     return make
@@ -200,7 +205,7 @@ def test_silence_sends_safe_values_on_the_grid_of_ticks(build):
 
 
 def test_frames_that_waited_are_used_in_order(build):
-    pipeline = build(lateness=100)
+    pipeline = build(lateness=30)
     warm(pipeline, count=100)
     assert pipeline.step(frame(102)) == []
     assert status(pipeline, 0)["streams"]["imu"]["held"] == 1
@@ -213,7 +218,7 @@ def test_frames_that_waited_are_used_in_order(build):
 
 
 def test_stopping_uses_what_waits_and_leaves_safe_values(build):
-    pipeline = build(lateness=100)
+    pipeline = build(lateness=30)
     warm(pipeline)
     pipeline.step(frame(103))
     out = pipeline.stop(103 * 20 * MS + 10)
@@ -232,6 +237,33 @@ def test_a_device_too_many_takes_the_place_of_the_longest_silent(build):
     out = pipeline.step(frame(2, device="a", stamp_ns=103 * 20 * MS))
     assert pipeline.lanes.evictions == 2
     assert pipeline.decisions.made == 1, "the device's windows start anew"
+    balanced(pipeline)
+
+
+def test_what_cannot_be_used_takes_no_place_from_a_device(build):
+    pipeline = build()
+    warm(pipeline, "a")
+    out = []
+    for device, payload, is_retained in (("x", b"junk", False), ("y", frame(1).payload, True), ("z", b"", False)):
+        out += pipeline.step(RawMessage(f"d/{device}/imu", payload, 102 * 20 * MS, is_retained))
+        out += pipeline.step(RawMessage(f"d/{device}/scan", b"junk", 102 * 20 * MS))
+    assert (out, pipeline.lanes.devices, pipeline.lanes.evictions) == ([], ["a", ""], 0)
+    assert pipeline.counts()["imu"].invalid == {"malformed": 1, "empty": 1}
+    assert pipeline.counts()["scan"].invalid == {"malformed": 3}
+    balanced(pipeline)
+
+
+def test_a_device_pushed_from_python_leaves_nothing_to_the_next_one_on_its_lane(build):
+    pipeline = build(lateness=30, lanes=1)
+    rows = [[1.0, 1.0, 1.0]]
+    pipeline.push("imu", rows, device="a", seq=0, stamps=[10_000 * MS])
+    pipeline.push("imu", rows, device="a", seq=2, stamps=[10_002 * MS])  # waits for 1
+    pipeline.push("imu", rows, device="b", seq=0, stamps=[5_000 * MS], received_ns=10_003 * MS)
+    counts = pipeline.counts()["imu"]
+    assert (counts.used, counts.held, counts.duplicate, counts.late, dict(counts.dropped)) == (2, 0, 0, 0, {"evicted": 1})
+    pipeline.tick(11_000 * MS)
+    assert counts.used == 2
+    assert list(pipeline.intakes[0].pushed_ns) == ["b"]
     balanced(pipeline)
 
 
@@ -272,7 +304,7 @@ def test_retained_oversized_and_strange_messages_are_counted(build):
 
 def test_the_python_api_pushes_frames_and_reads_what_came_of_them(tmp_path, bundle):
     (tmp_path / "bundle").symlink_to(bundle)
-    (tmp_path / "p.toml").write_text(TEXT.format(overrun="", lateness=0))
+    (tmp_path / "p.toml").write_text(text())
     pipeline = edge.load(tmp_path / "p.toml")
     rows = np.random.default_rng(0).normal(size=(150, 3))
     result = pipeline.push("imu", rows, device="watch-1")
@@ -357,6 +389,6 @@ def test_any_input(tmp_path, bundle):
     from hypothesis.stateful import run_state_machine_as_test
 
     (tmp_path / "bundle").symlink_to(bundle)
-    (tmp_path / "p.toml").write_text(TEXT.format(overrun="", lateness=30))
+    (tmp_path / "p.toml").write_text(text(lateness=30))
     AnyInput.home = tmp_path / "p.toml"
     run_state_machine_as_test(AnyInput)
