@@ -79,7 +79,7 @@ class Reason(enum.StrEnum):
     STALE = "stale"  # older than clean.max_age_ms on arrival (synced clocks)
     RETAINED = "retained"  # a stored copy from the broker, of unknown age
     SUPERSEDED = "superseded"  # a newer scan came before this one was started
-    SHUTDOWN = "shutdown"  # still held for reordering when the pipeline stopped
+    SHUTDOWN = "shutdown"  # came after the pipeline had stopped
     EVICTED = "evicted"  # still held for reordering when its lane was given to another device
 
 

@@ -67,6 +67,7 @@ class Daemon:
         self._started_ns = time.monotonic_ns()
         self._next_status_ns = 0
         self._queued_bytes = 0
+        self._handed_ns = 0
 
     # -- the loop ------------------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ class Daemon:
             The exit code: 0 when asked to stop, 1 after too many unexpected faults.
         """
         self._set_wall_offset()
-        self._pipeline.run_on(time.monotonic_ns, self._pipeline.decisions.wall_offset_ns)
+        self._start_pipeline(self._pipeline.decisions.wall_offset_ns)
         self._wake.take_signals()
         # After warm-up nothing may pause the loop: what lives now lives for ever, and a full collection of 2 M objects takes 171 ms.
         gc.collect()
@@ -140,9 +141,12 @@ class Daemon:
     def _on_message(self, raw: RawMessage) -> None:
         if self._tap is not None:
             self._tap(raw)
+        self._handed_ns = 0
         out = self._pipeline.step(raw)
         if out:
             self._send(out)
+        if self._handed_ns:  # its last command left before its times were noted
+            self._pipeline.times.handed_over(self._handed_ns)
 
     def _on_oversized(self, topic: str) -> None:
         self._pipeline.count_oversized(topic)
@@ -176,7 +180,8 @@ class Daemon:
     def _hand_over(self) -> None:
         self._transport.flush()
         self._queued_bytes = 0
-        self._pipeline.times.handed_over(time.monotonic_ns())
+        self._handed_ns = time.monotonic_ns()
+        self._pipeline.times.handed_over(self._handed_ns)
 
     def _send_alerts(self) -> None:
         while self._transport.is_up and (waiting := self._outbox.ready()) is not None:
@@ -194,6 +199,10 @@ class Daemon:
             on_acked=self._outbox.acked,
         )
         return MqttTransport(plan.settings, plan.subscriptions, handlers, self._selector, self._wake.nudge)
+
+    def _start_pipeline(self, wall_offset_ns: int) -> None:
+        self._pipeline.run_on(time.monotonic_ns, wall_offset_ns)
+        self._pipeline.decisions.emit = self._send
 
     def _publish_status(self, now_ns: int) -> None:
         report = status(self._pipeline, now_ns - self._started_ns)
@@ -285,7 +294,7 @@ class Daemon:
         self._publish_status(now_ns)
         self._hand_over()
         old, self._plan, self._pipeline = self._plan, plan, plan.pipeline
-        self._pipeline.run_on(time.monotonic_ns, old.pipeline.decisions.wall_offset_ns)
+        self._start_pipeline(old.pipeline.decisions.wall_offset_ns)
         if plan.settings != old.settings or plan.subscriptions != old.subscriptions:
             self._transport.close()
             self._transport = self._make_transport(plan)

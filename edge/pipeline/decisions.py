@@ -67,6 +67,8 @@ class Decisions:
         spent: ns of infer, decide, encode since it was last set to zero.
         ended_ns: when the last decision was complete, 0 for none since it was last set to zero.
         kept: predictions are appended here when it is a list.
+        emit: takes what must be sent as soon as a decision is made, so that a command does not wait for the rest of its block; None:
+            it is left in ``out``.
     """
 
     def __init__(self, model: Inference | None, policy: Policy, envelope: Envelope, outputs: Outputs, lanes: Lanes, terms: Terms) -> None:
@@ -76,6 +78,7 @@ class Decisions:
         self.spent = [0, 0, 0]
         self.ended_ns = 0
         self.kept: list[Prediction] | None = None
+        self.emit: Callable[[list[Outgoing]], None] | None = None
         self.made = self.raised = self.cleared = self.commands = 0
         self.skipped: Counter = {}
         self.failed: Counter = {}
@@ -91,37 +94,23 @@ class Decisions:
             out: what must be sent is appended, commands and alerts before the prediction.
         """
         clock = self.clock
+        due_ns = moment.received_ns + self.terms.budget_ns
         started = moment.received_ns if clock is None else clock()  # without a clock, nothing is ever late
-        remaining_ns = moment.received_ns + self.terms.budget_ns - started
-        scores: Sequence[float] = ()
-        variant = ""
-        if self.model is not None:
-            chosen = self.model.choose(remaining_ns, self.terms.may_go_smaller)
-            if chosen is None:
-                self._overrun(moment, out)
-                return
-            try:
-                scores = chosen.run(vector)
-            except InferenceFault:
-                _add(self.failed, "not_finite")
-                return
-            variant = chosen.name
-            _add(self.by_variant, variant)
-        elif remaining_ns <= 0:
-            self._overrun(moment, out)
+        answer = self._infer(moment, vector, started, due_ns - started, out)
+        if answer is None:
             return
-        inferred = started
-        if clock is not None:
-            inferred = clock()
-            if self.model is not None and chosen is not None:
-                self.model.observe(chosen, inferred - started)
-
+        scores, variant, inferred = answer
         self.made += 1
         actions = self.policy.decide(moment.lane, scores, vector, moment.stamp_ns, variant)
-        self.envelope.alive(moment.lane, moment.now_ns)
         decided = inferred if clock is None else clock()
+        # A decision that comes too late to command anything is no sign of life: a pipeline that is always late must fall silent.
+        is_late = decided > due_ns
+        if is_late:
+            self._go_safe(moment, out)
+        else:
+            self.envelope.alive(moment.lane, moment.now_ns)
         if actions:
-            self._act(actions, moment, out)
+            self._act(actions, moment, out, is_late=is_late)
         if self.outputs.publishes_predictions or self.kept is not None:
             self._predict(moment, scores, vector, variant, out)
         if clock is not None:
@@ -129,6 +118,34 @@ class Decisions:
             self.spent[0] += inferred - started
             self.spent[1] += decided - inferred
             self.spent[2] += self.ended_ns - decided
+        if self.emit is not None and out:
+            self.emit(out)
+            out.clear()
+
+    def _infer(
+        self, moment: Moment, vector: npt.NDArray[np.float32], started: int, remaining_ns: int, out: list[Outgoing]
+    ) -> tuple[Sequence[float], str, int] | None:
+        """Scores, variant and the time after them; None when there are none, which is counted."""
+        if self.model is None:
+            if remaining_ns <= 0:
+                self._overrun(moment, out)
+                return None
+            return (), "", started
+        chosen = self.model.choose(remaining_ns, self.terms.may_go_smaller)
+        if chosen is None:
+            self._overrun(moment, out)
+            return None
+        try:
+            scores = chosen.run(vector)
+        except InferenceFault:
+            _add(self.failed, "not_finite")
+            return None
+        _add(self.by_variant, chosen.name)
+        if self.clock is None:
+            return scores, chosen.name, started
+        inferred = self.clock()
+        self.model.observe(chosen, inferred - started)
+        return scores, chosen.name, inferred
 
     def send_safe(self, commands: Sequence[Command], out: list[Outgoing]) -> None:
         """Encode safe-state commands; they do not belong to a frame, so only their own life limits them."""
@@ -142,13 +159,16 @@ class Decisions:
         self.policy.reset(lane)
         self.outputs.forget(lane, device)
 
-    def _act(self, actions: Sequence[Intent | Notice], moment: Moment, out: list[Outgoing]) -> None:
+    def _act(self, actions: Sequence[Intent | Notice], moment: Moment, out: list[Outgoing], *, is_late: bool) -> None:
         device = self.lanes.devices[moment.lane]
         now_ns = moment.now_ns if self.clock is None else self.clock()
         age_ms = (now_ns - moment.origin_ns) / 1e6
         for action in actions:
             if isinstance(action, Notice):
                 out.append(self.outputs.alert(self._alert(action, device, moment), age_ms, self.wall_offset_ns))
+                continue
+            if is_late:
+                _add(self.blocked, "late")
                 continue
             limited = self.envelope.limit(action, moment.lane, device, moment.now_ns)
             if isinstance(limited, Command):
@@ -202,6 +222,9 @@ class Decisions:
 
     def _overrun(self, moment: Moment, out: list[Outgoing]) -> None:
         _add(self.skipped, "overrun")
+        self._go_safe(moment, out)
+
+    def _go_safe(self, moment: Moment, out: list[Outgoing]) -> None:
         if self.terms.goes_safe_on_overrun:
             device = self.lanes.devices[moment.lane]
             self.send_safe(self.envelope.trip(moment.lane, device, moment.now_ns, "overrun"), out)

@@ -66,6 +66,18 @@ class TelemetryIntake(msgspec.Struct):
         block.n, block.seq = len(table), seq
         self.pushed_ns[device] = int(times[-1])
 
+    def drop(self, raw: RawMessage, reason: Reason) -> None:
+        """Count the rows of a message that will not be used."""
+        counts = self.gate.counts
+        try:
+            self.codec.decode(raw.payload, self.block)
+        except Reject as reject:
+            counts.received += 1
+            counts.refuse(reject.reason)
+            return
+        counts.received += self.block.n
+        counts.drop(reason, self.block.n)
+
     def forget(self, lane: int, device: str) -> None:
         """The device gave up its lane."""
         self.pushed_ns.pop(device, None)
@@ -97,6 +109,12 @@ class ScanIntake(msgspec.Struct):
             self.gate.give_up(Reason.SUPERSEDED)
         self.gate.hold()
         self.waiting[lane] = raw
+
+    def drop(self, raw: RawMessage, reason: Reason) -> None:
+        """Count a scan that will not be looked at."""
+        del raw
+        self.gate.hold()
+        self.gate.give_up(reason)
 
     def flush(self) -> list[tuple[int, Scan]]:
         """The newest scan of every device that sent one, decoded and admitted."""

@@ -47,7 +47,7 @@ class Pipeline:
     Attributes:
         times: stage histograms.
         withheld: commands that were made and not handed over, by reason.
-        unrouted: messages on topics that no stream has.
+        unrouted, is_stopped: messages on topics that no stream has; whether what comes now is dropped and counted.
         aligner: puts the rows of several streams in order; None where one stream has all features.
     """
 
@@ -58,7 +58,7 @@ class Pipeline:
         self.intakes, self.features, self.decisions, self.lanes = tuple(intakes), features, decisions, lanes
         self.times = StageTimes(decisions.terms.budget_ns)
         self.withheld: dict[str, int] = {}
-        self.unrouted = 0
+        self.unrouted, self.is_stopped = 0, False
         plan = features.plan
         is_alone = len({group.stream for group in plan.groups}) <= 1
         self.aligner = None if is_alone else Aligner(plan.stream_index[plan.trigger], len(lanes.devices))
@@ -99,6 +99,8 @@ class Pipeline:
         if raw.is_retained:
             intake.gate.counts.received += 1
             intake.gate.counts.drop(Reason.RETAINED)
+        elif self.is_stopped:
+            intake.drop(raw, Reason.SHUTDOWN)
         elif isinstance(intake, TelemetryIntake):
             self._step_telemetry(intake, route, raw, out)
         elif route.lane >= 0 or intake.is_usable(raw):
@@ -162,11 +164,11 @@ class Pipeline:
         return out
 
     def stop(self, now_ns: int) -> list[Outgoing]:
-        """The end: frames that wait are used, live outputs go to their safe values."""
+        """The end: frames that wait are used, live outputs go to their safe values, and no later frame moves them again."""
         out = self.tick(now_ns)
-        self._now_ns = max(self._now_ns, now_ns)
+        self.is_stopped, self._now_ns = True, max(self._now_ns, now_ns)
         self._release_held(_END_OF_TIME_NS, out)
-        self.flush_scans()
+        out += self.flush_scans()
         for lane, device in enumerate(self.lanes.devices[: len(self.lanes)]):
             self.decisions.send_safe(self.decisions.envelope.release(lane, device, self._now_ns), out)
         return out

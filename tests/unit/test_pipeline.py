@@ -337,6 +337,87 @@ def test_features_of_a_push_are_those_of_the_same_bytes_on_the_wire(build):
     assert [p.scores for p in pushed] == [p.scores for p in other.decisions.kept]
 
 
+def test_what_comes_after_the_end_is_counted_and_moves_nothing(build):
+    pipeline = build()
+    warm(pipeline)
+    assert json.loads(pipeline.stop(101 * 20 * MS + 10)[-1].payload)["value"] == 0.2
+    assert pipeline.step(frame(102, n=3)) == []
+    pipeline.step(scan_of(1))
+    pipeline.step(RawMessage("d/a/imu", b"junk", 5))
+    assert pipeline.flush_scans() == pipeline.tick(110 * 20 * MS) == []
+    imu, scans = pipeline.counts()["imu"], pipeline.counts()["scan"]
+    assert (imu.used, dict(imu.dropped), dict(imu.invalid)) == (101, {"shutdown": 3}, {"malformed": 1})
+    assert dict(scans.dropped) == {"shutdown": 1}
+    assert pipeline.decisions.made == 1
+    balanced(pipeline)
+
+
+def late_by_its_model(pipeline, clock, took_ns):
+    """The model takes so long on this pipeline's clock, whatever was measured of it."""
+    for variant in pipeline.decisions.model.variants:
+        variant.p99_ns = MS
+
+        def slow(vector, run=variant.run):
+            clock.now_ns += took_ns
+            return run(vector)
+
+        variant.run = slow
+
+
+def test_a_pipeline_whose_decisions_are_all_late_falls_silent(build):
+    pipeline = build()
+    assert kinds(warm(pipeline)) == ["command", "alert"]
+    clock = FakeClock()
+    pipeline.run_on(clock, 0)
+    late_by_its_model(pipeline, clock, 6 * MS)
+    out = []
+    for seq in range(102, 107):
+        clock.now_ns = seq * 20 * MS + 1
+        for variant in pipeline.decisions.model.variants:
+            variant.p99_ns = MS
+        out += pipeline.step(frame(seq))
+    assert pipeline.decisions.made == 6
+    assert {json.loads(o.payload)["cause"]["rule"] for o in out} == {"envelope.silence"}
+    assert pipeline.decisions.blocked == {"late": 5}
+
+
+def test_a_late_decision_still_tells_its_alert_and_can_lead_to_the_safe_state(build):
+    pipeline = build('on_overrun = ["safe_state"]')
+    warm(pipeline, count=100)
+    clock = FakeClock(101 * 20 * MS + 1)
+    pipeline.run_on(clock, 0)
+    late_by_its_model(pipeline, clock, 6 * MS)
+    assert kinds(pipeline.step(frame(101))) == ["alert"], "an output that was never armed is left alone"
+    pipeline = build('on_overrun = ["safe_state"]')
+    warm(pipeline)
+    clock = FakeClock(102 * 20 * MS + 1)
+    pipeline.run_on(clock, 0)
+    late_by_its_model(pipeline, clock, 6 * MS)
+    out = pipeline.step(frame(102))
+    assert [json.loads(o.payload)["cause"]["rule"] for o in out] == ["envelope.overrun"]
+    balanced(pipeline)
+
+
+def test_commands_of_a_block_leave_one_by_one_and_are_those_of_a_replay(build):
+    live, replayed = build(), build()
+    clock = FakeClock()
+    live.run_on(clock, 0)
+    left = []
+    live.decisions.emit = lambda out: left.append((clock.now_ns, [o.payload for o in out]))
+    want = []
+    for raw in (frame(1, n=150), frame(2, n=150, stamp_ns=151 * 20 * MS, received_ns=301 * 20 * MS)):
+        clock.now_ns = raw.received_ns
+        clock.step_ns = MS // 1000
+        assert live.step(raw) == []
+        want += [o.payload for o in replayed.step(raw)]
+    sent = [payload for _, payloads in left for payload in payloads]
+    strip = [[{**json.loads(p), "age_ms": 0} for p in payloads] for payloads in (sent, want)]
+    assert strip[0] == strip[1]
+    assert len(left) > 150
+    moments = [at for at, _ in left]
+    assert moments == sorted(set(moments)), "each was handed over before the next was decided"
+
+
 @settings(max_examples=30, stateful_step_count=40, deadline=None)
 class AnyInput(RuleBasedStateMachine):
     """Whatever comes, in whatever order: every sample is accounted for after every call."""
