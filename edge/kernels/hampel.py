@@ -50,8 +50,13 @@ def spike_median(
     else:
         gone = floats[lane, ring + at]
         j = ordered
-        while floats[lane, j] != gone:
-            j += 1
+        high = ordered + width - 1
+        while j < high:  # the first that is not less
+            half = (j + high) // 2
+            if floats[lane, half] < gone:
+                j = half + 1
+            else:
+                high = half
         last = ordered + width - 1
         while j < last and floats[lane, j + 1] < value:
             floats[lane, j] = floats[lane, j + 1]
@@ -71,11 +76,12 @@ def spike_median(
     away = abs(value - median)
     if away <= sigmas * floor:
         return np.nan
-    # The deviations in rising order, by walking outwards from the median; the one at half the width is their median.
+    # The deviations in rising order, by walking outwards from the median; the one at half the width is their median. Most values are
+    # acquitted after a few: none of the deviations still to come is smaller.
     left = middle - 1
     right = middle
     before = deviation = 0.0
-    for _ in range(half + 1):
+    for i in range(half + 1):
         before = deviation
         to_left = median - floats[lane, left] if left >= ordered else np.inf
         to_right = floats[lane, right] - median if right < ordered + width else np.inf
@@ -85,6 +91,8 @@ def spike_median(
         else:
             deviation = to_right
             right += 1
+        if i < half and away <= sigmas * (MAD_TO_SIGMA * deviation):
+            return np.nan
     mad = deviation if is_odd else 0.5 * (before + deviation)
     sigma = max(MAD_TO_SIGMA * mad, floor)
     if sigma > 0.0 and away > sigmas * sigma:

@@ -4,7 +4,7 @@ The paths become a typed decoder once. What no path leads to is passed over with
 """
 
 from collections.abc import Callable, Mapping
-from math import inf
+from math import inf, nan
 from operator import attrgetter
 from typing import Any
 
@@ -137,12 +137,18 @@ class JsonCodec:
 
 def _store(columns: list[Any], n: int, block: Block) -> None:
     """Numbers to float32; beyond its range they become infinite, which the gate refuses."""
-    if n == 1 and (row := [column[0] if type(column) is list else column for column in columns]).count(None) == 0:
+    if n == 1:
+        row = [column[0] if type(column) is list else column for column in columns]
+        if None in row:
+            row = [nan if value is None else value for value in row]
+            with np.errstate(over="ignore"):
+                block.rows[0] = row
+            return
         if max(row) > _FLOAT32_MAX or min(row) < -_FLOAT32_MAX:
             row = [value if -_FLOAT32_MAX <= value <= _FLOAT32_MAX else (inf if value > 0 else -inf) for value in row]
         block.rows[0] = row
         return
-    table = np.array(columns, np.float64).reshape(len(columns), n)  # None becomes NaN
+    table = np.array(columns, np.float64)  # None becomes NaN
     with np.errstate(over="ignore"):
         block.rows[:n] = table.T
 
