@@ -11,7 +11,7 @@ from edge.units import conversion
 QUALITY = "quality"  # the built-in channel
 _NS_PER_MS = 1_000_000
 _PLAIN = Clean()
-_STEPS = ("calibrate", "matrix", "convert", "max_rate", "spike", "stuck", "missing", "resample", "derive")
+STEPS = ("calibrate", "matrix", "convert", "max_rate", "spike", "stuck", "missing", "resample", "derive")
 # Rows that wait for a linear fill: as many as lateness_ms holds when the sender is half as fast again, or this without a rate.
 _UNKNOWN_RATE_ROWS = 1024
 _MOST_WAITING_ROWS = 8192
@@ -20,7 +20,7 @@ _HEADROOM = 1.5
 
 def is_cleaned(stream: Stream) -> bool:
     """Whether more is done to a stream's values than ``range`` says."""
-    return stream.kind == "telemetry" and any(getattr(stream.clean, step) != getattr(_PLAIN, step) for step in _STEPS)
+    return stream.kind == "telemetry" and any(getattr(stream.clean, step) != getattr(_PLAIN, step) for step in STEPS)
 
 
 def has_quality(config: RuntimeConfig, name: str) -> bool:

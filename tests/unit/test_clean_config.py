@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edge.build import feature_plan, pipeline_of
-from edge.config.cleaning import effective_channels, effective_rate_hz, has_quality, steps_of, waiting_rows
+from edge.config.cleaning import STEPS, effective_channels, effective_rate_hz, has_quality, steps_of, waiting_rows
 from edge.config.load import loads
+from edge.config.types import Clean
 from edge.errors import ConfigError
 from edge.messages import RawMessage
 from edge.pipeline.status import status
@@ -224,3 +225,13 @@ derive = { a = ["ax", "ay", "az"] }
         "lowest_quality": round(quality, 4),
     }
     assert (stream["received"], stream["used"], stream["invalid"]) == (6, 5, {"missing_field": 1})
+
+
+def test_the_example_of_the_page_passes_the_check_and_shows_every_option():
+    page = (Path(__file__).parents[2] / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    config = loads(page.split("```toml\n")[1].split("```")[0], Path())
+    plan = feature_plan(config)
+    assert plan.units[:4] == ("m/s", "m/s", "m/s^2", "m/s^2")
+    shown = {name for name in STEPS if getattr(config.streams["car"].clean, name) != getattr(Clean(), name)}
+    assert shown == set(STEPS)
+    assert pipeline_of(config).intakes[0].gate.cleaner is not None
