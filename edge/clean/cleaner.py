@@ -78,12 +78,12 @@ class Cleaner:
             repr((STATE_VERSION, channels, derived, steps.grid, steps.low.tolist(), steps.high.tolist())).encode()
             + b"".join(part.tobytes() for part in (table, flags, matrices, axes, settings, tuning, starts, members))
         ).digest()
-        self._forget(slice(None))
+        self._begin(slice(None))  # the rest is zero, and takes no memory until it is used
 
     @property
     def lane_bytes(self) -> int:
         """Memory of one device's state."""
-        return 8 * (self._floats.shape[1] + self._ints.shape[1])
+        return self.steps.lane_bytes
 
     def clean(self, block: Block, lane: int, counts: Counts) -> Sequence[Block]:
         """Cleaned rows, in order, that need wait for nothing.
@@ -119,16 +119,10 @@ class Cleaner:
         self.waiting.pop(lane, None)
         return ready
 
-    def reset(self, lane: int) -> int:
-        """Forget a device.
-
-        Returns:
-            How many rows still waited.
-        """
-        waited = self.held(lane)
+    def reset(self, lane: int) -> None:
+        """Forget a device, and the rows that wait."""
         self._forget(lane)
         self.waiting.pop(lane, None)
-        return waited
 
     def seen(self, lane: int) -> int:
         """Stamp of the newest row of a lane, or the least int64."""
@@ -261,11 +255,14 @@ class Cleaner:
         part.received_ns, part.seq = self._origins[start].tolist()
         return part
 
-    def _forget(self, lanes: int | slice) -> None:
+    def _forget(self, lane: int) -> None:
+        self._floats[lane] = 0.0
+        self._ints[lane] = 0
+        self._begin(lane)
+
+    def _begin(self, lanes: int | slice) -> None:
         channels = len(self.steps.low)
-        self._floats[lanes] = 0.0
         self._floats[lanes, k.F_QUALITY] = 1.0
-        self._ints[lanes] = 0
         self._ints[lanes, [k.I_SEEN, k.I_SETTLED, k.I_BEFORE, k.I_NEXT]] = k.NO_STAMP
         self._ints[lanes, k.I_HEADER : k.I_HEADER + 2 * channels] = k.NO_STAMP
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from edge.clean.cleaner import Cleaner
 from edge.clean.counts import Counts
+from edge.clean.sender import NO_STAMP, SEEN_FRAMES, Sender
 from edge.errors import Reason
 from edge.kernels import admit as k
 from edge.messages import Block
 
-SEEN_FRAMES = 1024  # how far back a duplicate is told from a late frame
 HELD_FRAMES = 64  # most frames of one device that wait for an earlier one
 # So many refused frames in a row that follow each other are the new truth: the sender restarted. Frames with old stamps could
 # also be a broker's repeats of what was not acknowledged (20 in flight for paho and mosquitto), so those must agree for longer.
@@ -25,23 +25,6 @@ RESYNC_RUN = 8
 RESYNC_RUN_OLD = 32
 _SEEN_MASK = (1 << SEEN_FRAMES) - 1
 _WRAPS = (1 << 16, 1 << 32)
-_NO_STAMP = -(1 << 63)
-
-
-class _Sender:
-    """What is known of one device's frames."""
-
-    __slots__ = ("expected", "held", "lane", "last_stamp", "run", "run_seq", "run_stamp", "seen")
-
-    def __init__(self, lane: int) -> None:
-        self.lane = lane
-        self.expected = -1  # next sequence number, -1 before the first
-        self.seen = 0  # bit i: frame expected - 1 - i was seen
-        self.last_stamp = _NO_STAMP
-        self.run = 0  # refused frames in a row that follow each other
-        self.run_seq = -1
-        self.run_stamp = _NO_STAMP
-        self.held: dict[int, Block] = {}
 
 
 class Gate:
@@ -76,8 +59,8 @@ class Gate:
         self._max_ahead_ns = max_ahead_ns
         self._max_age_ns = max_age_ns
         self._is_synced = is_synced
-        self._senders = [_Sender(lane) for lane in range(lanes)]
-        self._waiting: dict[int, _Sender] = {}
+        self._senders = [Sender(lane) for lane in range(lanes)]
+        self._waiting: dict[int, Sender] = {}
         self._row_counts = np.zeros(3, np.int64)
 
     def admit(self, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
@@ -112,22 +95,51 @@ class Gate:
         return ready
 
     def reset(self, lane: int) -> None:
-        """Forget a device; frames that still wait are dropped and counted."""
-        for block in self._senders[lane].held.values():
-            self.counts.held -= block.n
-            self.counts.drop(Reason.EVICTED, block.n)
-        if self.cleaner is not None and (waited := self.cleaner.reset(lane)):
+        """Forget a device; what still waits is dropped and counted."""
+        self._count_dropped(lane, self._waiting_rows(lane))
+        if self.cleaner is not None:
+            self.cleaner.reset(lane)
+        self._senders[lane] = Sender(lane)
+
+    def save(self, lane: int) -> bytes:
+        """The state of a lane, the cleaner's included, with everything that waits."""
+        return self._senders[lane].save(len(self._low), self.cleaner.save(lane) if self.cleaner is not None else b"")
+
+    def restore(self, lane: int, state: bytes) -> None:
+        """Go on from a saved state as if nothing had happened. What waits in it is counted as received and held here.
+
+        Raises:
+            ValueError: the state is damaged, or of another version, stream or cleaning; nothing has changed.
+        """
+        sender, cleaner_state = Sender.restored(lane, len(self._low), state)
+        if (self.cleaner is None) != (not cleaner_state):
+            raise ValueError("the state of a gate that cleans otherwise")
+        waited = self._waiting_rows(lane)
+        if self.cleaner is not None:
+            self.cleaner.restore(lane, cleaner_state)
+        self._count_dropped(lane, waited)
+        self._senders[lane] = sender
+        if sender.held:
+            self._waiting[lane] = sender
+        restored = self._waiting_rows(lane)
+        self.counts.received += restored
+        self.counts.held += restored
+
+    def _waiting_rows(self, lane: int) -> int:
+        return self._senders[lane].held_rows + (self.cleaner.held(lane) if self.cleaner is not None else 0)
+
+    def _count_dropped(self, lane: int, waited: int) -> None:
+        if waited:
             self.counts.held -= waited
             self.counts.drop(Reason.EVICTED, waited)
         self._waiting.pop(lane, None)
-        self._senders[lane] = _Sender(lane)
 
-    def _see(self, sender: _Sender, seq: int) -> None:
+    def _see(self, sender: Sender, seq: int) -> None:
         step = seq - sender.expected + 1 if sender.expected >= 0 else 1
         sender.seen = ((sender.seen << step) | 1) & _SEEN_MASK if step <= SEEN_FRAMES else 1
         sender.expected = seq + 1
 
-    def _out_of_order(self, sender: _Sender, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
+    def _out_of_order(self, sender: Sender, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
         missing = block.seq - sender.expected
         if missing > 0:
             if self._lateness_ns and missing <= HELD_FRAMES:
@@ -146,7 +158,7 @@ class Gate:
         self._see(sender, block.seq)
         return [*ready, *self._pass(sender, block, wall_offset_ns)]
 
-    def _is_restart(self, sender: _Sender, block: Block) -> bool:
+    def _is_restart(self, sender: Sender, block: Block) -> bool:
         """Whether a counter that went back means a sender that started anew, and not a late or repeated frame."""
         if block.seq == 0 and sender.expected in _WRAPS:
             return True
@@ -156,7 +168,7 @@ class Gate:
             return True
         return self._resyncs(sender, block, RESYNC_RUN if is_newer else RESYNC_RUN_OLD)
 
-    def _resyncs(self, sender: _Sender, block: Block, run: int) -> bool:
+    def _resyncs(self, sender: Sender, block: Block, run: int) -> bool:
         """Note a frame about to be refused; true when it ends a run long enough to believe, and time starts anew with it."""
         stamp = block.stamps_view[0]
         follows = stamp > sender.run_stamp and (block.seq < 0 or block.seq == sender.run_seq + 1)
@@ -165,11 +177,11 @@ class Gate:
         if sender.run < run:
             return False
         sender.run = 0
-        sender.last_stamp = _NO_STAMP
+        sender.last_stamp = NO_STAMP
         self.counts.resyncs += 1
         return True
 
-    def _pass(self, sender: _Sender, block: Block, wall_offset_ns: int) -> Sequence[Block]:
+    def _pass(self, sender: Sender, block: Block, wall_offset_ns: int) -> Sequence[Block]:
         """Check stamps and rows; the block, or what the cleaner made of it, when rows are left."""
         n = block.n
         fault = self._stamp_fault(sender, block, wall_offset_ns)
@@ -189,9 +201,9 @@ class Gate:
         self.counts.used += kept
         return (block,)
 
-    def _clean(self, cleaner: Cleaner, sender: _Sender, block: Block) -> Sequence[Block]:
+    def _clean(self, cleaner: Cleaner, sender: Sender, block: Block) -> Sequence[Block]:
         ready: Sequence[Block] = ()
-        if sender.last_stamp == _NO_STAMP != cleaner.seen(sender.lane):  # the sender's clock started anew
+        if sender.last_stamp == NO_STAMP != cleaner.seen(sender.lane):  # the sender's clock started anew
             ready = cleaner.restart(sender.lane, self.counts)
         cleaned = cleaner.clean(block, sender.lane, self.counts)
         sender.last_stamp = cleaner.seen(sender.lane)
@@ -201,7 +213,7 @@ class Gate:
     def _kept(self, blocks: Sequence[Block]) -> Sequence[Block]:
         return blocks if self.cleaner is None else self.cleaner.kept(blocks)
 
-    def _stamp_fault(self, sender: _Sender, block: Block, wall_offset_ns: int) -> Reason | None:
+    def _stamp_fault(self, sender: Sender, block: Block, wall_offset_ns: int) -> Reason | None:
         newest = block.stamps_view[block.n - 1]
         if self._is_synced:
             age_ns = block.received_ns + wall_offset_ns - newest
@@ -209,11 +221,11 @@ class Gate:
                 return Reason.STAMP_FUTURE
             if self._max_age_ns and age_ns > self._max_age_ns:
                 return Reason.STALE
-        elif sender.last_stamp != _NO_STAMP and block.stamps_view[0] - sender.last_stamp > self._max_ahead_ns:
+        elif sender.last_stamp != NO_STAMP and block.stamps_view[0] - sender.last_stamp > self._max_ahead_ns:
             return Reason.STAMP_FUTURE
         return Reason.STAMP_PAST if newest <= sender.last_stamp else None
 
-    def _refuse_stamp(self, sender: _Sender, block: Block, fault: Reason) -> None:
+    def _refuse_stamp(self, sender: Sender, block: Block, fault: Reason) -> None:
         if fault is Reason.STALE:
             self.counts.drop(fault, block.n)
         elif fault is Reason.STAMP_FUTURE or block.seq >= 0:
@@ -232,7 +244,7 @@ class Gate:
         if out_of_range:
             self.counts.refuse(Reason.OUT_OF_RANGE, out_of_range)
 
-    def _hold(self, sender: _Sender, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
+    def _hold(self, sender: Sender, block: Block, lane: int, wall_offset_ns: int) -> Sequence[Block]:
         if block.seq in sender.held:
             self.counts.duplicate += block.n
             return ()
@@ -241,14 +253,14 @@ class Gate:
         self._waiting[lane] = sender
         return self._skip_to_held(sender, lane, wall_offset_ns) if len(sender.held) >= HELD_FRAMES else ()
 
-    def _skip_to_held(self, sender: _Sender, lane: int, wall_offset_ns: int) -> list[Block]:
+    def _skip_to_held(self, sender: Sender, lane: int, wall_offset_ns: int) -> list[Block]:
         first = min(sender.held)
         self.counts.lost_frames += first - sender.expected
         self._see(sender, first - 1)
         sender.seen &= ~1  # that one never came
         return self._next_held(sender, lane, wall_offset_ns)
 
-    def _next_held(self, sender: _Sender, lane: int, wall_offset_ns: int) -> list[Block]:
+    def _next_held(self, sender: Sender, lane: int, wall_offset_ns: int) -> list[Block]:
         """Held blocks that are in order now."""
         ready: list[Block] = []
         while (block := sender.held.pop(sender.expected, None)) is not None:
@@ -259,7 +271,7 @@ class Gate:
             self._waiting.pop(lane, None)
         return ready
 
-    def _drain(self, sender: _Sender, lane: int, wall_offset_ns: int) -> list[Block]:
+    def _drain(self, sender: Sender, lane: int, wall_offset_ns: int) -> list[Block]:
         """Everything held, in order: nothing is waited for any longer."""
         ready: list[Block] = []
         while sender.held:

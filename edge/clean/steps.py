@@ -121,6 +121,12 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
         """Columns of cleaned rows: channels, derived channels, quality."""
         return len(self.low) + len(self.derived) + 1
 
+    @property
+    def lane_bytes(self) -> int:
+        """Memory of one device's state."""
+        channels = len(self.names)
+        return 8 * (k.floats(channels, self.spike_window, self.waiting_rows) + k.ints(channels, self.waiting_rows))
+
     def __post_init__(self) -> None:
         """Refuse what the kernels cannot hold.
 

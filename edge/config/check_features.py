@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.config.cleaning import QUALITY, effective_channels, effective_rate_hz
+from edge.config.cleaning import QUALITY, effective_channels, effective_rate_hz, steps_of
 from edge.config.findings import Findings, join, near
 from edge.config.types import Features, RuntimeConfig, Stream
 from edge.features.functions import UserFunction, load_functions
@@ -222,8 +222,9 @@ def _check_memory(config: RuntimeConfig, groups: list[Group | Columns], found: F
         for name, stream in config.streams.items()
         if stream.kind == "telemetry"
     ]
-    needed = FeaturePlan(shapes, groups).lane_bytes * config.lanes
+    cleaning = sum(steps.lane_bytes for name in config.streams if (steps := steps_of(config, name)) is not None)
+    needed = (FeaturePlan(shapes, groups).lane_bytes + cleaning) * config.lanes
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
-        reason = f"the windows of {config.lanes} devices take {needed / 1e9:.1f} GB; this machine has {there / 1e9:.1f}"
+        reason = f"the windows of {config.lanes} devices and their cleaning take {needed / 1e9:.1f} GB; this machine has {there / 1e9:.1f}"
         found.add("lanes", f"{reason}: fewer lanes, or shorter windows")

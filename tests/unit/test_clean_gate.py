@@ -169,3 +169,50 @@ def test_every_sample_is_accounted_for_whatever_comes(changes, frames, lateness)
     feed.release(1 << 62)
     counts = feed.gate.counts
     assert (counts.held, counts.received) == (0, received)
+
+
+@pytest.mark.parametrize("changes", [LINEAR, None])
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.sampled_from([1.0, 2.5, NAN]), st.integers(1, 3)), max_size=40),
+    st.integers(0, 40),
+)
+def test_a_saved_gate_goes_on_with_frames_and_rows_that_wait(changes, frames, at):
+    def feeder():
+        feed = Feeder(lateness_ns=WAIT, **changes or {})
+        if changes is None:
+            feed.gate.cleaner = None
+        return feed
+
+    def push(feed, frames, first):
+        out = []
+        for i, (ahead, value, n) in enumerate(frames, first):
+            seq, now = ahead + i // 2, i * 9 * MS
+            out += feed(seq, (seq * 4 + 1) * MS, [(value, 1.0)] * n, received=now)
+            out += feed.release(now)
+        return out
+
+    whole, first, second = feeder(), feeder(), feeder()
+    expected = push(whole, frames, 0)
+    got = push(first, frames[:at], 0)
+    second.gate.restore(0, first.gate.save(0))
+    assert second.gate.counts.held == first.gate.counts.held
+    assert second.gate.counts.is_balanced
+    got += push(second, frames[at:], len(frames[:at]))
+    assert repr(got) == repr(expected)
+    assert second.gate.save(0) == whole.gate.save(0)
+
+
+def test_a_gate_refuses_a_state_that_is_not_its_own():
+    feed, plain = Feeder(lateness_ns=WAIT, **LINEAR), Feeder()
+    plain.gate.cleaner = None
+    feed(0, 10 * MS)
+    feed(1, 20 * MS, [(NAN, 2)])
+    state = feed.gate.save(0)
+    for wrong in (b"", b"\xc1", state[:-1], state[1:], plain.gate.save(0), Feeder().gate.save(0), b"\x98\x02" + state[2:]):
+        with pytest.raises(ValueError, match="state"):
+            feed.gate.restore(0, wrong)
+    assert feed.gate.save(0) == state
+    feed.gate.restore(0, state)
+    assert feed.gate.counts.is_balanced
+    assert feed.gate.counts.dropped == {Reason.EVICTED: 1}
