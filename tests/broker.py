@@ -34,8 +34,8 @@ class Mosquitto:
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self._conf = folder / "mosquitto.conf"
         self._log = (folder / "mosquitto.log").open("ab")
-        limits = "max_queued_messages 0\nmax_inflight_messages 0\n"
-        common = f"user root\nset_tcp_nodelay true\npersistence false\n{limits}"
+        # QoS 1 in flight is left at the broker's default of 20: a client that does not acknowledge everything is found out.
+        common = "user root\nset_tcp_nodelay true\npersistence false\nmax_queued_messages 0\n"
         self._conf.write_text(f"{common}{extra}\nlistener {self.port} 127.0.0.1\n{listener}\n")
         self._process: subprocess.Popen | None = None
 

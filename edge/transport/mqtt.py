@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -21,13 +20,15 @@ from edge.errors import TransportError
 from edge.messages import Outgoing, RawMessage
 from edge.transport.dial import Dialer
 from edge.transport.link import Handlers, Settings
-from edge.transport.packets import WRITE_BYTES, PacketSocket, publish_header, publish_prefix
+from edge.transport.packets import DISCONNECT, WRITE_BYTES, PacketSocket, publish_header, publish_prefix
+from edge.transport.versions import Versions
 
 _log = logging.getLogger(__name__)
 
 FAST_LANE_BACKLOG = 65_536  # bytes waiting beyond which predictions and status are dropped: the link does not keep up
 PREFIXES = 65_536  # topics whose encoding is remembered
 STABLE_S = 10.0  # a link that lived this long was good: the next wait is the shortest again
+GOODBYE_S = 0.3  # a broker that reads ends the connection within one round trip
 _UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
 
 
@@ -73,7 +74,8 @@ class MqttTransport:
         self.connects = 0
         self._settings, self._subscriptions, self._handlers, self._selector = settings, list(subscriptions), handlers, selector
         self._dialer = Dialer(wake)
-        self._protocol = MQTTProtocolVersion.MQTTv5
+        self._versions = Versions()
+        self._is_v5 = True  # of this connection
         self._client: _Client | None = None
         self._socket: PacketSocket | None = None
         self._received_ns = 0
@@ -95,9 +97,9 @@ class MqttTransport:
             self._poll_attempt(now_ns)
             return
         if not self.is_up and now_ns > self._deadline_ns:
-            self._drop("no CONNACK in time")
+            self._drop("no CONNACK in time", is_close=False)
         elif self.is_up and now_ns - self._received_ns > self._settings.keepalive_s * 1_500_000_000:
-            self._drop(f"silent for {self._settings.keepalive_s * 1.5:g} s")
+            self._drop(f"silent for {self._settings.keepalive_s * 1.5:g} s", is_close=False)
         else:
             self._client.loop_misc()
             try:
@@ -108,6 +110,7 @@ class MqttTransport:
     def _poll_attempt(self, now_ns: int) -> None:
         result = self._dialer.take()
         if isinstance(result, TransportError):
+            self._versions.failed()
             self._retry_later(str(result))
         elif result is not None:
             self._open(result, now_ns)
@@ -116,7 +119,7 @@ class MqttTransport:
 
     def _open(self, sock: Any, now_ns: int) -> None:
         settings = self._settings
-        is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        is_v5 = self._is_v5 = self._versions.is_v5
         self._socket = PacketSocket(
             sock,
             settings.max_packet,
@@ -125,7 +128,7 @@ class MqttTransport:
             on_oversized=self._handlers.on_oversized,
             on_control=self._on_control,
         )
-        client = self._client = _Client(settings, self._protocol)
+        client = self._client = _Client(settings, MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311)
         client.ready_socket = self._socket
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -192,9 +195,11 @@ class MqttTransport:
         if reason.is_failure:
             self._refusal = f"the broker refuses: {reason}"
             if str(reason) == _UNSUPPORTED_PROTOCOL:
-                self._next_protocol()
+                self._versions.refused()
+            else:
+                self._versions.failed()
             return
-        if self._protocol == MQTTProtocolVersion.MQTTv5:
+        if self._is_v5:
             # Retained copies are of unknown age; a 3.1.1 broker sends them, marked.
             topics: Any = [
                 (topic, SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)) for topic, qos in self._subscriptions
@@ -217,25 +222,18 @@ class MqttTransport:
         self._come_up()
 
     def _come_up(self) -> None:
-        version = "5" if self._protocol == MQTTProtocolVersion.MQTTv5 else "3.1.1"
+        version = "5" if self._is_v5 else "3.1.1"
         self.is_up = True
         self.connects += 1
         self.last_error = ""
         self.state = f"connected to {self._settings.address} (MQTT {version})"
         self._up_since_ns = time.monotonic_ns()
         _log.info("%s", self.state)
-        self._announce("online")
+        if self._client is not None and self._settings.availability_topic:
+            self._announced = self._client.publish(self._settings.availability_topic, "online", qos=1, retain=True).mid
         self._handlers.on_up()
 
-    def _announce(self, availability: str) -> None:
-        if self._client is not None and self._settings.availability_topic:
-            self._announced = self._client.publish(self._settings.availability_topic, availability, qos=1, retain=True).mid
-
-    def _next_protocol(self) -> None:
-        is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
-        self._protocol = MQTTProtocolVersion.MQTTv311 if is_v5 else MQTTProtocolVersion.MQTTv5
-
-    def _drop(self, reason: str) -> None:
+    def _drop(self, reason: str, *, is_close: bool = True) -> None:
         """Let go of the connection, whatever state it is in, and plan the next attempt."""
         sock, was_up = self._socket, self.is_up
         self._socket = self._client = None
@@ -243,8 +241,10 @@ class MqttTransport:
         if sock is not None:
             self._selector.unregister(sock) if sock in self._selector.get_map() else None
             sock.close()
-        if not was_up and not self._refusal:
-            self._next_protocol()  # a broker that closes at CONNECT may not know MQTT 5
+        if was_up:
+            self._versions.lost()
+        elif is_close and not self._refusal:
+            self._versions.closed()
         if was_up and time.monotonic_ns() - self._up_since_ns > STABLE_S * 1e9:
             self._wait_s = self._settings.retry_min_s
         self._retry_later(self._refusal or reason)
@@ -280,8 +280,7 @@ class MqttTransport:
         if prefix is None:
             if len(self._prefixes) >= PREFIXES:
                 self._prefixes.clear()
-            is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
-            prefix = self._prefixes[key] = publish_prefix(outgoing.topic, is_v5=is_v5, expiry_s=expiry_s)
+            prefix = self._prefixes[key] = publish_prefix(outgoing.topic, is_v5=self._is_v5, expiry_s=expiry_s)
         payload = outgoing.payload
         sock.queue(publish_header(len(prefix) + len(payload)), prefix, payload)
         return True
@@ -306,12 +305,20 @@ class MqttTransport:
                 self._drop(str(fault))
 
     def close(self) -> None:
-        """Say goodbye: ``stopped`` to the availability topic, then DISCONNECT. What the kernel does not take at once is lost."""
+        """Say goodbye: no more messages, ``stopped`` to the availability topic, DISCONNECT; wait until the broker has read it.
+
+        Takes one round trip, at most ``GOODBYE_S``. The broker publishes the last will of a client whose DISCONNECT it did not read.
+        """
         self._is_closing = True
-        if self._client is not None and self.is_up:
-            self._announce("stopped")
-            self._client.disconnect()
-        self.flush()
-        self._settings = msgspec.structs.replace(self._settings, availability_topic="")
+        sock = self._socket
+        if self._client is not None and sock is not None and self.is_up:
+            if self._subscriptions:
+                self._client.unsubscribe([topic for topic, _qos in self._subscriptions])
+            if topic := self._settings.availability_topic:
+                # Not through paho, which holds it back while alerts are in flight, and ends the connection with its own DISCONNECT.
+                prefix = publish_prefix(topic, is_v5=self._is_v5)
+                sock.queue(publish_header(len(prefix) + 7, is_retained=True), prefix, b"stopped")
+            sock.queue(DISCONNECT)
+            sock.finish(GOODBYE_S)
         if self._socket is not None:
             self._drop("stopped")

@@ -5,16 +5,22 @@ docs/adr/0002-qos0-fast-lane.md). It also gives what paho does not have: a size 
 ordered write buffer with a bound.
 """
 
+import selectors
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from edge.errors import TransportError
 
 READ_BYTES = 65_536
 WRITE_BYTES = 1_048_576  # waiting to be written; more means that the peer does not read
+DISCONNECT = b"\xe0\x00"  # normal, in every version
 _PUBLISH_QOS0 = 0x30
+_RETAIN = 0x01
+_ACKS = {1: 0x40, 2: 0x50}  # PUBACK, PUBREC
 _PUBLISH_TYPE = 0xF0
 _TYPE_AND_QOS = 0xF6
 _TOPIC_LIMIT = 65_535 + 2
@@ -113,6 +119,25 @@ class PacketSocket:
         self.is_stalled = False
         return True
 
+    def finish(self, within_s: float) -> None:
+        """Write what waits, end our side, and read theirs to its end; what comes is thrown away.
+
+        To close with input unread is a reset, and the peer may lose with it what it did not read yet.
+        """
+        end_s = time.monotonic() + within_s
+        is_ended = False
+        with suppress(OSError, ValueError), selectors.DefaultSelector() as selector:  # it is going away either way
+            selector.register(self._sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            while self.is_open and (left_s := end_s - time.monotonic()) > 0:
+                if not is_ended and self.flush():
+                    self._sock.shutdown(socket.SHUT_WR)
+                    is_ended = True
+                    selector.modify(self._sock, selectors.EVENT_READ)
+                selector.select(left_s)
+                with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    if not self._sock.recv(READ_BYTES):
+                        return
+
     def read(self) -> None:
         """Read once and hand out every complete packet.
 
@@ -175,14 +200,20 @@ class PacketSocket:
         return (buffer[start], body, end) if end <= available else None
 
     def _skipped_oversized(self, first: int, body: int, length: int) -> bool:
-        """Pass over a packet; false while its topic is not complete, or while more of it is to come."""
-        if first & _PUBLISH_TYPE != _PUBLISH_QOS0:
+        """Pass over a packet; false while its topic and number are not complete, or while more of it is to come."""
+        qos = first >> 1 & 3
+        if first & _PUBLISH_TYPE != _PUBLISH_QOS0 or qos not in (0, *_ACKS):
             raise TransportError(f"the broker sent a control packet of {length} bytes")
         available = self._end - body
-        topic_length = int.from_bytes(self._view[body : body + 2], "big") if available >= 2 else _TOPIC_LIMIT
-        if available < topic_length + 2:
+        topic_end = body + 2 + (int.from_bytes(self._view[body : body + 2], "big") if available >= 2 else _TOPIC_LIMIT)
+        number_end = topic_end + 2 if qos else topic_end
+        if self._end < number_end:
             return False
-        self._on_oversized(_topic(self._view[body + 2 : body + 2 + topic_length]))
+        if number_end > body + length:
+            raise TransportError("the broker sent a PUBLISH whose lengths do not add up")
+        self._on_oversized(_topic(self._view[body + 2 : topic_end]))
+        if qos:  # unacknowledged, it would hold one of the broker's places in flight for ever; after 20 the broker is silent
+            self.queue(bytes((_ACKS[qos], 2)) + self._view[topic_end:number_end])
         self._skip = length - available if length > available else 0
         self._start = min(body + length, self._end)
         return not self._skip
@@ -229,11 +260,12 @@ def publish_prefix(topic: str, *, is_v5: bool, expiry_s: int = 0) -> bytes:
     return prefix + (b"\x05\x02" + struct.pack("!I", expiry_s) if expiry_s else b"\x00")
 
 
-def publish_header(length: int) -> bytes:
+def publish_header(length: int, *, is_retained: bool = False) -> bytes:
     """Fixed header of a QoS 0 PUBLISH whose prefix and payload have ``length`` bytes."""
+    first = _PUBLISH_QOS0 | _RETAIN if is_retained else _PUBLISH_QOS0
     if length < 128:
-        return bytes((_PUBLISH_QOS0, length))
-    header = bytearray((_PUBLISH_QOS0,))
+        return bytes((first, length))
+    header = bytearray((first,))
     while length >= 128:
         header.append(length & 0x7F | 0x80)
         length >>= 7

@@ -22,6 +22,7 @@ from edge.transport.dial import Address, connect
 from edge.transport.link import Handlers, Settings
 from edge.transport.mqtt import MqttTransport
 from edge.transport.packets import PacketSocket, publish_header, publish_prefix
+from edge.transport.versions import Versions
 from tests.broker import Mosquitto, free_port, needs_mosquitto
 
 TIMEOUT_S = 20
@@ -141,6 +142,49 @@ def test_a_broker_that_knows_only_3_1_1_is_spoken_to_in_3_1_1():
     fake.close()
 
 
+def test_one_close_before_connack_does_not_change_the_version(broker):
+    front = socket.create_server(("127.0.0.1", 0))
+    front.settimeout(0.01)
+    link = Link(front.getsockname()[1])
+    first = None
+    while first is None:  # a proxy whose broker is just restarting: accepts, and closes
+        link.turn()
+        with contextlib.suppress(TimeoutError):
+            first, _ = front.accept()
+    first.settimeout(TIMEOUT_S)
+    link.turn()
+    assert first.recv(1000)[8] == 5
+    first.close()
+    second = None
+    while second is None:
+        link.turn()
+        with contextlib.suppress(TimeoutError):
+            second, _ = front.accept()
+    second.settimeout(TIMEOUT_S)
+    link.turn()
+    assert second.recv(1000)[8] == 5
+    link.close()
+    second.close()
+    front.close()
+
+
+def test_versions_fall_back_on_evidence_and_never_for_ever():
+    def after(*events):
+        versions = Versions()
+        for event in events:
+            getattr(versions, event)()
+        return versions.is_v5
+
+    assert after("closed")
+    assert after("closed", "failed", "closed"), "not in a row"
+    assert not after("closed", "closed")
+    assert not after("refused")
+    assert not after("refused", "failed"), "the broker said so"
+    assert after("closed", "closed", "closed"), "3.1.1 was no better"
+    assert after("refused", "lost")
+    assert after("closed", "lost", "closed")
+
+
 def _subscribed(connection, link):
     connection.settimeout(0.01)
     try:
@@ -198,6 +242,48 @@ def test_an_oversized_message_is_skipped_counted_and_what_follows_is_read(broker
     assert [len(m.payload) for m in link.messages] == [10, 20, 1990, 30]
     assert link.oversized == ["in/a/x"] * 3
     link.close()
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_oversized_messages_are_acknowledged_so_that_the_broker_goes_on(broker, peer, qos):
+    link = Link(broker.port, subscriptions=[("in/+/x", qos)], max_packet=2000).up()
+    for _ in range(50):  # more than the broker keeps in flight
+        peer.publish("in/a/x", b"z" * 3000, qos=qos)
+    peer.publish("in/a/x", b"small", qos=qos)
+    link.until(lambda: link.messages)
+    assert link.oversized == ["in/a/x"] * 50
+    assert [m.payload for m in link.messages] == [b"small"]
+    link.close()
+
+
+def test_a_goodbye_is_read_by_the_broker_even_when_input_waits_unread(broker, peer):
+    peer.subscribe("edge/test/availability", qos=1)
+    for _ in range(3):
+        link = Link(broker.port).up()
+        link.until(lambda: peer.received and peer.received[-1].payload == b"online")
+        for _ in range(2000):
+            peer.publish("in/a/x", b"x" * 500)
+        time.sleep(0.2)  # the link does not read: a plain close would be a reset
+        link.close()
+        for _ in range(500):
+            if peer.received[-1].payload != b"online":
+                break
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert peer.received[-1].payload == b"stopped"
+    assert b"offline" not in [m.payload for m in peer.received]
+
+
+def test_a_goodbye_to_a_frozen_broker_takes_a_bounded_time(broker):
+    link = Link(broker.port).up()
+    broker.pause()
+    for _ in range(20_000):
+        link.transport.send(Outgoing("prediction", "out/p", b"x" * 1000))
+        link.transport.flush()
+    began = time.monotonic()
+    link.close()
+    assert time.monotonic() - began < 5
+    broker.resume()
 
 
 def test_the_link_comes_back_by_itself_and_subscribes_again(broker, tmp_path):
