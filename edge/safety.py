@@ -57,14 +57,8 @@ class ActuatorLimits(msgspec.Struct, frozen=True):
             (self.topic != "", "the topic is empty"),
             (math.isfinite(self.min), f"min must be finite, not {self.min}"),
             (math.isfinite(self.max), f"max must be finite, not {self.max}"),
-            (
-                self.min <= self.safe_value <= self.max,
-                f"min <= safe_value <= max does not hold: {self.min}, {self.safe_value}, {self.max}",
-            ),
-            (
-                self.slew_per_s is None or 0 < self.slew_per_s < math.inf,
-                f"slew_per_s must be finite and above 0, not {self.slew_per_s}",
-            ),
+            (self.min <= self.safe_value <= self.max, f"min <= safe_value <= max does not hold: {self.min}, {self.safe_value}, {self.max}"),
+            (self.slew_per_s is None or 0 < self.slew_per_s < math.inf, f"slew_per_s must be finite and above 0, not {self.slew_per_s}"),
             (self.ttl_ns > 0, f"ttl_ns must be above 0, not {self.ttl_ns}"),
             (self.stale_ns > 0, f"stale_ns must be above 0, not {self.stale_ns}"),
             (self.rearm_ns >= 0, f"rearm_ns must be 0 or more, not {self.rearm_ns}"),
@@ -131,6 +125,10 @@ class Envelope:
             devices: device name by lane.
         """
         return [command for guard in self._guards.values() for command in guard.tick(now_ns, devices)]
+
+    def is_quiet(self) -> bool:
+        """Whether a tick has nothing to do, now and later: no output is armed or latched."""
+        return not any(guard.is_held() for guard in self._guards.values())
 
     def release(self, lane: int, device: str, now_ns: int) -> list[Command]:
         """The lane will serve another device: safe values for the old one where they are still owed; then the lane is disarmed."""
@@ -235,6 +233,9 @@ class _Guard:
             self._latch(lane, self._armed.pop(lane), now_ns, "silence")
         beats = (self._beat(latch, devices[lane], now_ns) for lane, latch in self._latched.items())
         return [command for command in beats if command is not None]
+
+    def is_held(self) -> bool:
+        return bool(self._armed or self._latched)
 
     def forget(self, lane: int) -> None:
         latch = self._latched.pop(lane, None)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BOOT_ID = "replay"
 _PROGRESS_EVERY = 1000  # messages
+_HOUR_NS = 3_600_000_000_000
+_LEAP_HOURS = 168  # a recording may well hold a silent week; a longer step is another clock, of which the pipeline walks an hour
 
 
 def replay_file(recording: Path, file: Path, out: Path | None, *, as_json: bool) -> int:
@@ -68,13 +70,26 @@ def run(pipeline: "Pipeline", messages: Iterable[RawMessage], end_ns: int, write
     now_ns: int | None = None
     for raw in messages:
         # Bytes that were read in one go have one time. The daemon takes the newest scan of each such batch.
-        if now_ns is not None and raw.received_ns != now_ns and (out := pipeline.flush_scans()):
-            write(now_ns, out)
+        if now_ns is not None and raw.received_ns != now_ns:
+            if out := pipeline.flush_scans():
+                write(now_ns, out)
+            _wait(pipeline, now_ns, raw.received_ns, write)
         now_ns = raw.received_ns
         if out := pipeline.step(raw):
             write(now_ns, out)
-    for out in (pipeline.flush_scans(), pipeline.tick(end_ns), pipeline.stop(end_ns)):
+    if now_ns is not None:
+        write(now_ns, pipeline.flush_scans())
+        _wait(pipeline, now_ns, end_ns, write)
+    for out in (pipeline.tick(end_ns), pipeline.stop(end_ns)):
         write(end_ns, out)
+
+
+def _wait(pipeline: "Pipeline", from_ns: int, to_ns: int, write: Callable[[int, list[Outgoing]], None]) -> None:
+    """Let a long silence pass hour by hour, as it did live: at once, the pipeline would take it for a leap of the clock."""
+    hours = (to_ns - from_ns - 1) // _HOUR_NS
+    for hour in range(1, hours + 1 if hours <= _LEAP_HOURS else 1):
+        at_ns = from_ns + hour * _HOUR_NS
+        write(at_ns, pipeline.tick(at_ns))
 
 
 def origin(held: RecordingInfo) -> int:

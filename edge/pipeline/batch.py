@@ -25,7 +25,6 @@ from edge.pipeline.intake import TelemetryIntake
 from edge.pipeline.recipe import Pipeline
 
 ROWS = 4096  # of one kernel call; from a few hundred on, the call itself costs nothing
-_LONGEST_WAIT_NS = 61_000_000_000  # lateness_ms is at most 60 s: what is held after that waits for a row, not for time
 _NO_STAMP = -(1 << 63)
 
 Emit = Callable[[str, npt.NDArray[np.int64], npt.NDArray[np.float32]], None]
@@ -102,7 +101,7 @@ class Engine(Pipeline):
         """The pipeline's time: CLOCK_MONOTONIC in ns."""
         return self._now_ns
 
-    def feed(self, intake: TelemetryIntake, block: Block, received_ns: int) -> int:
+    def admit(self, intake: TelemetryIntake, block: Block, received_ns: int) -> int:
         """Admit a block of rows that came from no message.
 
         Args:
@@ -114,7 +113,7 @@ class Engine(Pipeline):
             How many rows were used, rows of earlier blocks included.
         """
         out: list[Outgoing] = []
-        if received_ns >= self._next_tick_ns:
+        if received_ns >= self._grid.next_ns:
             self._tick_until(received_ns, out)
         self._now_ns = max(self._now_ns, received_ns)
         block.received_ns = received_ns
@@ -123,12 +122,6 @@ class Engine(Pipeline):
         for good in intake.gate.admit(block, lane, self.decisions.wall_offset_ns):
             self._use(intake, lane, good, out)
         return intake.gate.counts.used - used
-
-    def _tick_until(self, now_ns: int, out: list[Outgoing]) -> None:
-        """Ticks matter to frames that wait, and to nothing else here: a gap of a year is not 1.5 billion steps."""
-        if any(intake.gate.counts.held for intake in self.intakes):
-            super()._tick_until(min(now_ns, self._now_ns + _LONGEST_WAIT_NS), out)
-        self._next_tick_ns = max(self._next_tick_ns, (now_ns // self._tick_ns + 1) * self._tick_ns)
 
 
 class _Feeder:
@@ -201,7 +194,7 @@ class _Feeder:
         block.seq = seq
         # A nanosecond after the newest stamp: the age of a stored row is not known, and a row is never older than time itself.
         newest = int(rows.stamps[stop - 1]) - self._engine.decisions.wall_offset_ns
-        return self._engine.feed(self._intake, block, max(newest + 1, self._engine.now_ns))
+        return self._engine.admit(self._intake, block, max(newest + 1, self._engine.now_ns))
 
 
 class Batch:

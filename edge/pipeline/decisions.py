@@ -65,6 +65,7 @@ class Decisions:
     Attributes:
         clock: CLOCK_MONOTONIC in ns, or None: processing takes no time (replay).
         spent: ns of infer, decide, encode since it was last set to zero.
+        at_ns: CLOCK_MONOTONIC of the message or tick that is being processed; what a frame has waited counts in a replay as well.
         ended_ns: when the last decision was complete, 0 for none since it was last set to zero.
         kept: predictions are appended here when it is a list.
         emit: takes what must be sent as soon as a decision is made, so that a command does not wait for the rest of its block; None:
@@ -75,6 +76,7 @@ class Decisions:
         self.model, self.policy, self.envelope, self.outputs, self.lanes, self.terms = model, policy, envelope, outputs, lanes, terms
         self.clock: Callable[[], int] | None = None
         self.wall_offset_ns = 0
+        self.at_ns = 0
         self.spent = [0, 0, 0]
         self.ended_ns = 0
         self.kept: list[Prediction] | None = None
@@ -95,7 +97,7 @@ class Decisions:
         """
         clock = self.clock
         due_ns = moment.received_ns + self.terms.budget_ns
-        started = moment.received_ns if clock is None else clock()  # without a clock, nothing is ever late
+        started = self.at_ns if clock is None else clock()  # without a clock, only a frame that had to wait for another one is late
         answer = self._infer(moment, vector, started, due_ns - started, out)
         if answer is None:
             return

@@ -8,29 +8,22 @@ the live run decided. Only stage times and budgets look at the injected clock.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import numpy.typing as npt
 
 from edge.clean.counts import Counts
 from edge.errors import Reason, Reject
 from edge.features.rolling import RollingFeatures
-from edge.messages import Alert, Block, Command, Outgoing, Prediction, RawMessage
+from edge.messages import Block, Command, Outgoing, Prediction, RawMessage
 from edge.pipeline.align import Aligner
 from edge.pipeline.decisions import Decisions, Moment
+from edge.pipeline.grid import TickGrid
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
+from edge.pipeline.result import Result, result_of
 from edge.pipeline.routes import Route, Routes
 from edge.pipeline.timing import StageTimes
 
 _END_OF_TIME_NS = 1 << 62
-
-
-class Result(msgspec.Struct):
-    """What a push led to, in order; each prediction carries its feature vector."""
-
-    predictions: list[Prediction]
-    alerts: list[Alert]
-    commands: list[Command]
 
 
 class Pipeline:
@@ -63,8 +56,7 @@ class Pipeline:
         is_alone = len({group.stream for group in plan.groups}) <= 1
         self.aligner = None if is_alone else Aligner(plan.stream_index[plan.trigger], len(lanes.devices))
         self.make_batch: Callable[[], Any] | None = None  # its twin that works on stored data
-        self._tick_ns = tick_ns
-        self._next_tick_ns = 0
+        self._grid = TickGrid(tick_ns)
         self._now_ns = 0
         self._features_ns = 0
         self._routes = Routes(self.intakes, len(lanes.devices))
@@ -87,10 +79,11 @@ class Pipeline:
             What must be sent, in order.
         """
         out: list[Outgoing] = []
-        if raw.received_ns >= self._next_tick_ns:
+        if raw.received_ns >= self._grid.next_ns:
             self._tick_until(raw.received_ns, out)
         if raw.received_ns > self._now_ns:
             self._now_ns = raw.received_ns
+        self.decisions.at_ns = raw.received_ns
         route = self._routes.find(raw.topic)
         if route is None:
             self.unrouted += 1
@@ -167,6 +160,7 @@ class Pipeline:
         """The end: frames that wait are used, live outputs go to their safe values, and no later frame moves them again."""
         out = self.tick(now_ns)
         self.is_stopped, self._now_ns = True, max(self._now_ns, now_ns)
+        self.decisions.at_ns = self._now_ns
         self._release_held(_END_OF_TIME_NS, out)
         out += self.flush_scans()
         for lane, device in enumerate(self.lanes.devices[: len(self.lanes)]):
@@ -211,6 +205,7 @@ class Pipeline:
         block.received_ns = int(block.stamps[block.n - 1]) if received_ns is None else received_ns
         out = self.tick(block.received_ns)
         self._now_ns = max(self._now_ns, block.received_ns)
+        self.decisions.at_ns = block.received_ns
         lane = self._lane_of(device or self.name, out)
         self.lanes.touch(lane, self._now_ns)
         kept: list[Prediction] = []
@@ -218,12 +213,7 @@ class Pipeline:
         for good in intake.gate.admit(block, lane, self.decisions.wall_offset_ns):
             self._use(intake, lane, good, out)
         self.decisions.kept = None
-        messages = [outgoing.message for outgoing in out]
-        return Result(
-            kept,
-            [message for message in messages if isinstance(message, Alert)],
-            [message for message in messages if isinstance(message, Command)],
-        )
+        return result_of(kept, out)
 
     def compute(self, data: Any, **options: Any) -> Any:
         """See edge.features.compute, which calls this."""
@@ -286,12 +276,15 @@ class Pipeline:
         return lane
 
     def _tick_until(self, now_ns: int, out: list[Outgoing]) -> None:
-        if not self._next_tick_ns:
-            self._next_tick_ns = (now_ns // self._tick_ns + 1) * self._tick_ns
-        while (at_ns := self._next_tick_ns) <= now_ns:
-            self._now_ns, self._next_tick_ns = at_ns, at_ns + self._tick_ns
-            self._release_held(self._now_ns, out)
-            self.decisions.send_safe(self.decisions.envelope.tick(self._now_ns, self.lanes.devices), out)
+        for at_ns in self._grid.until(now_ns, self._is_quiet):
+            self._now_ns = self.decisions.at_ns = at_ns
+            self._release_held(at_ns, out)
+            self.decisions.send_safe(self.decisions.envelope.tick(at_ns, self.lanes.devices), out)
+
+    def _is_quiet(self) -> bool:
+        """Whether ticks would do nothing: no frame waits, no output is armed or latched."""
+        is_held = any(intake.gate.counts.held for intake in self.intakes if isinstance(intake, TelemetryIntake))
+        return not is_held and self.decisions.envelope.is_quiet()
 
     def _release_held(self, now_ns: int, out: list[Outgoing]) -> None:
         for intake in self.intakes:

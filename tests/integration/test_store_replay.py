@@ -16,9 +16,9 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.build import daemon
+from edge.build import daemon, load
 from edge.cli.main import main
-from edge.cli.replay import line
+from edge.cli.replay import line, run
 from edge.messages import Outgoing, RawMessage
 from edge.store.recording import RecordingWriter, read
 from tests.broker import Mosquitto, broker, needs_mosquitto  # noqa: F401 - a fixture
@@ -185,6 +185,26 @@ def test_time_that_passes_after_the_last_message_counts(guard: Path, tmp_path: P
     assert last["payload"]["cause"]["rule"].startswith("envelope")
     assert last["t"] > 40 * 2_000_000 + 400_000_000
     assert [entry["t"] for entry in commands] == sorted(entry["t"] for entry in commands)
+
+
+def test_a_long_silence_passes_as_it_did_live_and_a_leap_of_the_clock_does_not(guard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.pipeline.grid.LONGEST_SILENCE_NS", 10_000_000_000)
+    monkeypatch.setattr("edge.cli.replay._HOUR_NS", 10_000_000_000)
+    script = [message for i in range(10) for message in (vibration(i, "p1"), temperature(i, "p1", 80))]
+    messages = [RawMessage(*message, 1_000_000_000 + i * 5_000_000) for i, message in enumerate(script)]
+    end_ns = messages[-1].received_ns + 60_000_000_000
+    sent: list[tuple[int, list[Outgoing]]] = []
+    run(load(guard, boot_id="b"), messages, end_ns, lambda *entry: sent.append(entry))
+    live = load(guard, boot_id="b")
+    out = [outgoing for raw in messages for outgoing in live.step(raw)]
+    for at_ns in range(messages[-1].received_ns, end_ns + 1, 10_000_000):
+        out += live.tick(at_ns)
+    out += live.stop(end_ns)
+    assert [outgoing.payload for _, some in sent for outgoing in some] == [outgoing.payload for outgoing in out]
+    assert len(out) > 200, "the safe value is repeated"
+    sent.clear()
+    run(load(guard, boot_id="b"), messages, 10**18, lambda *entry: sent.append(entry))
+    assert 0 < sum(len(some) for _, some in sent) < 100
 
 
 def test_newest_scan_of_a_batch_wins(guard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -574,6 +574,17 @@ def test_a_trip_reaches_one_lane_only() -> None:
     assert why(guarded, T0) == ""
 
 
+def test_ticks_have_nothing_to_do_while_no_output_is_armed_or_latched() -> None:
+    guarded = safety.Envelope([limits(), limits(name="pump")], 3, "b00t")
+    assert guarded.is_quiet()
+    guarded.alive(1, T0)
+    assert not guarded.is_quiet()
+    guarded.trip(1, "press-1", T0, "fault")
+    assert not guarded.is_quiet()
+    guarded.release(1, "press-1", T0)
+    assert guarded.is_quiet()
+
+
 # --- release ---
 
 

@@ -4,6 +4,7 @@ import json
 import struct
 
 import msgpack
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -202,6 +203,47 @@ def test_silence_sends_safe_values_on_the_grid_of_ticks(build):
     out = pipeline.tick(command.message.issued_ns + 75 * MS)
     assert [json.loads(o.payload)["value"] for o in out] == [0.2]
     assert out[0].message.issued_ns % (10 * MS) == 0
+
+
+def test_a_step_of_the_time_costs_nothing_where_nothing_is_due(build):
+    pipeline = build(lateness=30)
+    ticked = []
+    tick = pipeline.decisions.envelope.tick
+    pipeline.decisions.envelope.tick = lambda now_ns, devices: ticked.append(now_ns) or tick(now_ns, devices)
+    pipeline.step(frame(1))
+    pipeline.step(frame(3))  # waits for 2
+    day_ns = 86_400_000 * MS + 7
+    pipeline.step(frame(4, stamp_ns=day_ns))
+    assert ticked == [60 * MS, 70 * MS, 80 * MS, 90 * MS, 100 * MS, 86_400_000 * MS]
+    assert pipeline.counts()["imu"].used == 2
+    pipeline.tick(1_700_000_000_000_000_000)
+    balanced(pipeline)
+
+
+def test_an_hour_of_silence_at_once_is_an_hour_of_ticks(build):
+    one, other = build(), build()
+    start_ns = warm(one)[0].message.issued_ns
+    warm(other)
+    end_ns = start_ns + 3_600_000 * MS
+    walked = [o for now_ns in range(start_ns, end_ns, 10 * MS) for o in one.tick(now_ns)]
+    assert [o.payload for o in other.tick(end_ns - 1)] == [o.payload for o in walked]
+    assert len(walked) > 50_000
+    assert len(other.tick(1_700_000_000_000_000_000)) <= 72_002, "a leap of the clock is no silence"
+
+
+def test_a_replay_judges_a_frame_that_waited_when_it_is_released(build):
+    pipeline = build(lateness=30)
+    warm(pipeline, count=100)
+    pipeline.step(frame(102))
+    pipeline.tick(102 * 20 * MS + 60 * MS)  # released at a tick 30 to 40 ms later: in time
+    assert (pipeline.decisions.made, pipeline.decisions.skipped) == (1, {})
+    pipeline.step(frame(104))
+    pipeline.decisions.terms = msgspec.structs.replace(pipeline.decisions.terms, budget_ns=20 * MS)
+    pipeline.tick(104 * 20 * MS + 60 * MS)
+    assert (pipeline.decisions.made, pipeline.decisions.skipped) == (1, {"overrun": 1})
+    pipeline.step(frame(106))
+    pipeline.step(frame(105, received_ns=106 * 20 * MS + 21 * MS))
+    assert (pipeline.decisions.made, pipeline.decisions.skipped) == (2, {"overrun": 2})
 
 
 def test_frames_that_waited_are_used_in_order(build):
