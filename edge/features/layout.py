@@ -13,7 +13,6 @@ from edge.kernels import layout as k
 if TYPE_CHECKING:
     from edge.features.plan import Group, StreamShape
 
-CHUNK = 64  # rows that go through a job at a time: the ring holds so many beyond the longest window
 _CREST = (k.EXTREMA, k.OP_CREST)
 _JobKey = tuple[int, int, tuple[float | str, ...]]  # kind, channel, what else tells jobs apart
 
@@ -56,7 +55,7 @@ class Layout:
         self._ages: list[tuple[int, int]] = []
         self._f32, self._f64, self._i64 = features, 0, k.LANE_STATE
         self.largest = self.spectrum = 0
-        self.chunk = min(CHUNK, max([stream.max_rows for stream in streams], default=1))
+        self.chunk = min(k.CHUNK, max([stream.max_rows for stream in streams], default=1))
         for s, stream in enumerate(streams):
             self._place_stream(s, stream, [groups[g] for g in order if groups[g].stream == stream.name])
             mine = [row for row, g in enumerate(order) if groups[g].stream == stream.name]

@@ -27,8 +27,8 @@ each channel, each statistic.
 - The same kernel computes features live, in replay and over whole recordings ([offline](offline.md)): equal bits.
 - A silence that leaves a time window empty lets it fill again before the next vector.
 
-How windows are kept, and what that costs: [ADR 3](adr/0003-two-stack-windows.md) and [ADR 6](adr/0006-order-statistics-in-sorted-blocks.md).
-Measured, beside other libraries: [benchmarks](../benchmarks/README.md).
+How windows are kept, and what that costs: [ADR 3](adr/0003-two-stack-windows.md),
+[ADR 6](adr/0006-order-statistics-in-sorted-blocks.md). Measured, beside other libraries: [benchmarks](../benchmarks/README.md).
 
 ## Several streams
 

@@ -9,9 +9,9 @@ int64), so it can be saved and moved as bytes.
     D_STREAMS, D_N_STREAMS, D_GROUPS, D_N_GROUPS, D_JOBS, D_N_JOBS, D_ENTRIES, D_N_ENTRIES, D_NUMBERS, D_N_NUMBERS, D_LISTS, D_N_LISTS,
     D_F32, D_F32_WIDTH, D_F64, D_F64_WIDTH, D_I64, D_I64_WIDTH,
     D_VALUES, D_HEADS, D_MIDS, D_DUE, D_DUES, D_CHUNK, D_SCRATCH, D_SCRATCH_SIZE, D_X, D_T, D_VIEW, D_TWIDDLES, D_N_TWIDDLES,
-    D_VECTORS, D_VECTOR_ROWS, D_MAX_VECTORS, D_FEATURES, D_AGES, D_N_AGES, D_INVERSES,
-) = range(38)  # fmt: skip
-DESK_SIZE = 38
+    D_VECTORS, D_VECTOR_ROWS, D_MAX_VECTORS, D_FEATURES, D_AGES, D_N_AGES, D_INVERSES, D_WORK,
+) = range(39)  # fmt: skip
+DESK_SIZE = 39
 
 # Columns of the stream table.
 (
@@ -65,16 +65,20 @@ OP_MEAN_CROSSINGS, OP_AUTOCORR, OP_OWN_SHARE, OP_OWN_ENTROPY = range(4)
 OP_BAND, OP_DOMINANT, OP_CENTROID, OP_SPECTRAL_ENTROPY = range(4)
 
 
+# Rows that go through a job at a time: the ring holds so many beyond the longest window.
+CHUNK = 64
+
+
 def sorted_shape(rows: int) -> tuple[int, int]:
     """Size and greatest number of blocks of a sorted list of so many values; see edge.kernels.ordered.
 
-    Blocks of twice the square root: moving half a block and walking over the blocks then cost about the same. Below 256 rows one block
+    Blocks of twice the square root: moving half a block and walking over the blocks then cost about the same. Up to 256 rows one block
     holds all, and moving 1 KB costs less than finding a block.
     """
     size = 256
     while size * size < 4 * rows:
         size *= 2
-    return size, 1 if rows < size else 4 * rows // size + 3
+    return size, 1 if rows <= size else 4 * rows // size + 3
 
 
 def fft_size(rows: int) -> int:

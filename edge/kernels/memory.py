@@ -97,16 +97,37 @@ def call_window_function(_context: Any, function: Any, x: Any, t: Any, n: Any) -
     return types.float64(types.int64, types.int64, types.int64, types.int64), build
 
 
+@part
+def float32_pointer(address: int) -> Any:
+    """Like ``float32s``, without a length.
+
+    Indices of an array may be negative, which costs a comparison at each access and keeps loops from becoming vector instructions;
+    those of a pointer may not (searching 256 sorted values: 31 ns instead of 300 ns).
+    """
+    return _float32_at(address)
+
+
+@part
+def float64_pointer(address: int) -> Any:
+    """The same for float64."""
+    return _float64_at(address)
+
+
+@part
+def int64_pointer(address: int) -> Any:
+    """The same for int64."""
+    return _int64_at(address)
+
+
 @intrinsic
-def move_within(_context: Any, array: Any, to: Any, source: Any, n: Any) -> Any:
-    """Move n items within a one-dimensional array. A loop over overlapping items costs 2.7 ns an item, this 0.1 ns."""
+def move_within(_context: Any, pointer: Any, to: Any, source: Any, n: Any) -> Any:
+    """Move n items behind a pointer; the two places may overlap. A loop over overlapping items costs 2.7 ns an item, this 0.1 ns."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = signature.args[0]
-        data = context.make_array(kind)(context, builder, value=arguments[0]).data
+        data = arguments[0]
+        size = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
         copy: Any = cgutils.raw_memmove
-        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
         copy(builder, builder.gep(data, [arguments[1]]), builder.gep(data, [arguments[2]]), arguments[3], size)
         return context.get_dummy_value()
 
-    return _void(array, types.int64, types.int64, types.int64), build
+    return _void(pointer, types.int64, types.int64, types.int64), build

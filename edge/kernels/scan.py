@@ -77,7 +77,7 @@ def copy_window(f32: Any, x: int, mask: int, head: int, i: int, out: Any) -> int
 
 
 @part
-def scan(w: Any, n: int, entries: Any, e0: int, e1: int, counts: Any, values: Any, k: int) -> None:
+def scan(w: Any, n: int, entries: Any, e0: int, e1: int, counts: Any, values: Any, width: int, k: int) -> None:
     """Statistics of the window w[:n] against its own mean or range."""
     mean = 0.0
     low = w[0]
@@ -110,7 +110,7 @@ def scan(w: Any, n: int, entries: Any, e0: int, e1: int, counts: Any, values: An
             for j in range(n):
                 counts[bin_of(w[j], low, scale, bins)] += 1
             result = share_or_entropy(counts, 0, bins, n, OP_SHARE if operation == OP_OWN_SHARE else OP_SHARE + 1, entries[e, E_I])
-        values[k, entries[e, E_FEATURE]] = result
+        values[k * width + entries[e, E_FEATURE]] = result
 
 
 @part
@@ -195,10 +195,12 @@ def _transform(w: Any, size: int, twiddles: Any, table: int) -> None:
 
 
 @part
-def read_spectrum(w: Any, size: int, unit: float, rate: float, entries: Any, e0: int, e1: int, numbers: Any, values: Any, k: int) -> None:
+def read_spectrum(
+    w: Any, size: int, unit: float, rate: float, entries: Any, e0: int, e1: int, numbers: Any, values: Any, width: int, k: int
+) -> None:
     """Statistics of a power spectrum w[: size // 2 + 1]. The constant part is not part of it."""
     half = size >> 1
-    width = rate / size
+    step = rate / size
     total = 0.0
     moment = 0.0
     peak = 1
@@ -213,18 +215,18 @@ def read_spectrum(w: Any, size: int, unit: float, rate: float, entries: Any, e0:
             low = numbers[entries[e, E_NUMBER]]
             high = numbers[entries[e, E_NUMBER] + 1]
             for b in range(1, half + 1):
-                if low <= b * width <= high:
+                if low <= b * step <= high:
                     result += w[b]
             result *= unit
         elif total > 0.0:
             if operation == OP_DOMINANT:
-                result = peak * width
+                result = peak * step
             elif operation == OP_CENTROID:
-                result = moment / total * width
+                result = moment / total * step
             else:
                 for b in range(1, half + 1):
                     if w[b] > 0.0:
                         p = w[b] / total
                         result -= p * np.log(p)
                 result /= np.log(np.float64(max(half, 2)))
-        values[k, entries[e, E_FEATURE]] = result
+        values[k * width + entries[e, E_FEATURE]] = result

@@ -28,7 +28,7 @@ _SECONDS = 1e-9
 @part
 def move_path(
     f32: Any, f64: Any, i64: Any, x: int, stamps: int, mask: int, fmask: int, at: int, heads: Any, mids: Any, tail: int, n: int,
-    due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any,
+    due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Trapezoidal integral and rms of the derivative: sums over neighbours. A stack holds the pairs within it, the joint is added."""
     areas = at + 2
@@ -65,9 +65,9 @@ def move_path(
                 all_square += q + f64[squares + (head & fmask)]
             for e in range(e0, e1):
                 if entries[e, E_OPERATION] == OP_INTEGRAL:
-                    values[k, entries[e, E_FEATURE]] = all_area
+                    values[k * width + entries[e, E_FEATURE]] = all_area
                 else:
-                    values[k, entries[e, E_FEATURE]] = np.sqrt(all_square / (i - head)) if i > head else 0.0
+                    values[k * width + entries[e, E_FEATURE]] = np.sqrt(all_square / (i - head)) if i > head else 0.0
             k += 1
     f64[at] = area
     f64[at + 1] = square
@@ -86,7 +86,7 @@ def _pair(f32: Any, i64: Any, x: int, stamps: int, mask: int, j: int) -> Any:
 @part
 def move_crossings(
     f32: Any, i64: Any, x: int, mask: int, at: int, before: int, heads: Any, tail: int, n: int, due: Any, dues: int, entries: Any, e0: int,
-    e1: int, values: Any,
+    e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Neighbours of which exactly one is negative."""
     count = i64[at]
@@ -101,7 +101,7 @@ def move_crossings(
             count += 1
         if k < dues and due[k] == r:
             for e in range(e0, e1):
-                values[k, entries[e, E_FEATURE]] = count
+                values[k * width + entries[e, E_FEATURE]] = count
             k += 1
     i64[at] = count
 
@@ -109,7 +109,7 @@ def move_crossings(
 @part
 def move_filled(
     i64: Any, marks: int, stamps: int, channel: int, mask: int, at: int, before: int, heads: Any, tail: int, n: int, due: Any, dues: int,
-    period: int, span: int, entries: Any, e0: int, e1: int, values: Any,
+    period: int, span: int, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Share of the expected samples that were not measured: absent by the nominal rate, or filled in by cleaning.
 
@@ -133,7 +133,7 @@ def move_filled(
                 lasts = span if span > 0 else i64[stamps + (i & mask)] - i64[stamps + (before & mask)] + period
                 expected = max(there, (lasts + period // 2) // period)
             for e in range(e0, e1):
-                values[k, entries[e, E_FEATURE]] = np.float64(expected - there + filled) / expected
+                values[k * width + entries[e, E_FEATURE]] = np.float64(expected - there + filled) / expected
             k += 1
     i64[at] = filled
 
@@ -161,7 +161,7 @@ def share_or_entropy(counts: Any, at: int, bins: int, total: int, operation: int
 @part
 def move_bins(
     f32: Any, i64: Any, x: int, mask: int, at: int, low: float, scale: float, bins: int, before: int, heads: Any, tail: int, n: int,
-    due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any,
+    due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """A histogram with fixed edges."""
     k = 0
@@ -173,14 +173,16 @@ def move_bins(
         i64[at + bin_of(np.float64(f32[x + (i & mask)]), low, scale, bins)] += 1
         if k < dues and due[k] == r:
             for e in range(e0, e1):
-                values[k, entries[e, E_FEATURE]] = share_or_entropy(i64, at, bins, i + 1 - before, entries[e, E_OPERATION], entries[e, E_I])
+                values[k * width + entries[e, E_FEATURE]] = share_or_entropy(
+                    i64, at, bins, i + 1 - before, entries[e, E_OPERATION], entries[e, E_I]
+                )
             k += 1
 
 
 @part
 def smooth(
     f32: Any, f64: Any, i64: Any, x: int, stamps: int, mask: int, at: int, rows: int, last_stamp: int, by_time: int, window: int, tail: int,
-    n: int, due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any,
+    n: int, due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Exponentially weighted mean and variance; ``rows``: seen since the last reset, ``last_stamp``: of the row before."""
     mean = f64[at]
@@ -202,7 +204,7 @@ def smooth(
         last_stamp = stamp
         if k < dues and due[k] == r:
             for e in range(e0, e1):
-                values[k, entries[e, E_FEATURE]] = mean if entries[e, E_OPERATION] == OP_EWMA else variance
+                values[k * width + entries[e, E_FEATURE]] = mean if entries[e, E_OPERATION] == OP_EWMA else variance
             k += 1
     f64[at] = mean
     f64[at + 1] = variance
@@ -211,7 +213,7 @@ def smooth(
 @part
 def watch(
     f32: Any, i64: Any, x: int, stamps: int, mask: int, at: int, rows: int, operation: int, threshold: float, tail: int, n: int,
-    due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any,
+    due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Time since a condition held; since the first row where it never did. State: the stamp."""
     since = i64[at]
@@ -235,6 +237,6 @@ def watch(
             since = stamp
         if k < dues and due[k] == r:
             for e in range(e0, e1):
-                values[k, entries[e, E_FEATURE]] = (stamp - since) * _SECONDS
+                values[k * width + entries[e, E_FEATURE]] = (stamp - since) * _SECONDS
             k += 1
     i64[at] = since

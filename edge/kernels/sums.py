@@ -16,7 +16,11 @@ One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Mom
 Common arguments of the passes over a chunk of n rows, all in one channel's ring ``f32[x + (i & mask)]``:
     at: where the job's state begins. fmask: capacity of the window - 1. heads, mids: int64 (n,), first row of the window and of its
     back at each row. tail: number of the first row. due, dues: rows at which a vector is due, and how many. values: float32
-    (dues, F), written. entries e0 to e1: the job's features.
+    (dues, F), written. entries e0 to e1: the job's features. inverses: float64 (3, dues), one over the rows of the back, of the front, of
+    both: a division costs as much as all the rest. work: float64 (8, n), overwritten.
+
+Each pass runs over the rows between two flips at once: first the running sums, one addition after the other, then what is due, which has no
+such chain and becomes vector instructions, then each feature. With a vector at every row that halves the cost.
 """
 
 from typing import Any
@@ -25,6 +29,7 @@ import numpy as np
 
 from edge.kernels.jit import part
 from edge.kernels.layout import (
+    CHUNK,
     E_FEATURE,
     E_OPERATION,
     OP_CORR,
@@ -39,88 +44,98 @@ _SECONDS = 1e-9
 
 
 @part
+def stretch(mids: Any, r: int, n: int) -> int:
+    """End of the rows from r on that have the same back."""
+    stop = r + 1
+    while stop < n and mids[stop] == mids[r]:
+        stop += 1
+    return stop
+
+
+@part
+def due_before(due: Any, k: int, dues: int, stop: int) -> int:
+    """End of what is due from k on before row ``stop``."""
+    while k < dues and due[k] < stop:
+        k += 1
+    return k
+
+
+@part
 def move_moments(
     f32: Any, f64: Any, x: int, mask: int, fmask: int, at: int, heads: Any, mids: Any, tail: int, n: int, due: Any, dues: int,
-    inverses: Any, entries: Any, e0: int, e1: int, values: Any,
+    inverses: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
-    """Mean, variance and what follows from them. State: two sums of the back, two suffix sums a row of the front.
-
-    ``inverses``: float64 (3, dues), one over the rows of the back, of the front, of both: a division costs as much as all the rest.
-    """
+    """Mean, variance and what follows from them. State: two sums of the back, two suffix sums a row of the front."""
     p1 = at + 2
     p2 = p1 + fmask + 1
     b1 = f64[at]
     b2 = f64[at + 1]
-    mid = mids[0]
-    ref = np.float64(f32[x + (mid & mask)])
-    ref_front = np.float64(f32[x + ((mid - 1) & mask)])
+    ref = np.float64(f32[x + (mids[0] & mask)])
+    ref_front = np.float64(f32[x + ((mids[0] - 1) & mask)])
     k = 0
-    for r in range(n):
+    r = 0
+    while r < n:
         i = tail + r
-        value = np.float64(f32[x + (i & mask)])
-        head = heads[r]
         mid = mids[r]
         if mid == i:
+            ref = np.float64(f32[x + (i & mask)])
             ref_front = np.float64(f32[x + ((i - 1) & mask)])
-            s1 = 0.0
-            s2 = 0.0
-            for j in range(i - 1, head - 1, -1):
-                d = np.float64(f32[x + (j & mask)]) - ref_front
-                s1 += d
-                s2 += d * d
-                f64[p1 + (j & fmask)] = s1
-                f64[p2 + (j & fmask)] = s2
-            ref = value
             b1 = 0.0
             b2 = 0.0
-        d = value - ref
-        b1 += d
-        b2 += d * d
-        if k < dues and due[k] == r:
-            share = inverses[0, k]
-            mean = ref + b1 * share
-            m2 = b2 - b1 * b1 * share
-            if head < mid:
-                n_front = np.float64(mid - head)
-                inverse = inverses[1, k]
-                s1 = f64[p1 + (head & fmask)]
-                delta = mean - (ref_front + s1 * inverse)
-                share = inverses[2, k]
-                part_front = n_front * share
-                m2 += f64[p2 + (head & fmask)] - s1 * s1 * inverse + delta * delta * part_front * (i + 1 - mid)
-                mean -= delta * part_front
-            variance = max(m2, 0.0) * share
-            for e in range(e0, e1):
-                operation = entries[e, E_OPERATION]
-                if operation == OP_MEAN:
-                    result = mean
-                elif operation == OP_STD:
-                    result = np.sqrt(variance)
-                elif operation == OP_VAR:
-                    result = variance
-                else:
-                    result = np.sqrt(mean * mean + variance)
-                values[k, entries[e, E_FEATURE]] = result
-            k += 1
+            for j in range(i - 1, heads[r] - 1, -1):
+                d = np.float64(f32[x + (j & mask)]) - ref_front
+                b1 += d
+                b2 += d * d
+                f64[p1 + (j & fmask)] = b1
+                f64[p2 + (j & fmask)] = b2
+            b1 = 0.0
+            b2 = 0.0
+        stop = stretch(mids, r, n)
+        for q in range(r, stop):
+            d = np.float64(f32[x + ((tail + q) & mask)]) - ref
+            b1 += d
+            b2 += d * d
+            work[q] = b1
+            work[CHUNK + q] = b2
+        last = due_before(due, k, dues, stop)
+        for v in range(k, last):
+            q = due[v]
+            head = heads[q]
+            has_front = 1.0 if head < mid else 0.0
+            s1 = f64[p1 + (head & fmask)]
+            s2 = f64[p2 + (head & fmask)]
+            mean = ref + work[q] * inverses[v]
+            m2 = work[CHUNK + q] - work[q] * work[q] * inverses[v]
+            delta = mean - (ref_front + s1 * inverses[CHUNK + v])
+            front = np.float64(mid - head) * inverses[2 * CHUNK + v]
+            m2 += has_front * (s2 - s1 * s1 * inverses[CHUNK + v]) + delta * delta * front * (tail + q + 1 - mid)
+            work[2 * CHUNK + v] = mean - delta * front
+            work[3 * CHUNK + v] = max(m2, 0.0) * inverses[2 * CHUNK + v]
+        k = last
+        r = stop
     f64[at] = b1
     f64[at + 1] = b2
-
-
-@part
-def _central(s1: float, s2: float, s3: float, s4: float, n: float) -> Any:
-    """Sums of powers of deviations from a reference to sums of powers of deviations from the mean, which is ``mean`` beyond it."""
-    mean = s1 / n
-    square = mean * mean
-    m2 = s2 - s1 * mean
-    m3 = s3 - 3.0 * mean * s2 + 2.0 * n * square * mean
-    m4 = s4 - 4.0 * mean * s3 + 6.0 * square * s2 - 3.0 * n * square * square
-    return mean, max(m2, 0.0), m3, max(m4, 0.0)
+    for e in range(e0, e1):
+        operation = entries[e, E_OPERATION]
+        feature = entries[e, E_FEATURE]
+        if operation == OP_MEAN:
+            for v in range(dues):
+                values[v * width + feature] = work[2 * CHUNK + v]
+        elif operation == OP_STD:
+            for v in range(dues):
+                values[v * width + feature] = np.sqrt(work[3 * CHUNK + v])
+        elif operation == OP_VAR:
+            for v in range(dues):
+                values[v * width + feature] = work[3 * CHUNK + v]
+        else:
+            for v in range(dues):
+                values[v * width + feature] = np.sqrt(work[2 * CHUNK + v] * work[2 * CHUNK + v] + work[3 * CHUNK + v])
 
 
 @part
 def move_higher(
     f32: Any, f64: Any, x: int, mask: int, fmask: int, at: int, heads: Any, mids: Any, tail: int, n: int, due: Any, dues: int,
-    entries: Any, e0: int, e1: int, values: Any,
+    inverses: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Skewness and excess kurtosis. State: four sums of the back, four suffix sums a row of the front."""
     capacity = fmask + 1
@@ -132,78 +147,97 @@ def move_higher(
     ref = np.float64(f32[x + (mids[0] & mask)])
     ref_front = np.float64(f32[x + ((mids[0] - 1) & mask)])
     k = 0
-    for r in range(n):
+    r = 0
+    while r < n:
         i = tail + r
-        value = np.float64(f32[x + (i & mask)])
-        head = heads[r]
         mid = mids[r]
         if mid == i:
+            ref = np.float64(f32[x + (i & mask)])
             ref_front = np.float64(f32[x + ((i - 1) & mask)])
-            s1 = 0.0
-            s2 = 0.0
-            s3 = 0.0
-            s4 = 0.0
-            for j in range(i - 1, head - 1, -1):
-                d = np.float64(f32[x + (j & mask)]) - ref_front
-                q = d * d
-                s1 += d
-                s2 += q
-                s3 += q * d
-                s4 += q * q
-                slot = p + (j & fmask)
-                f64[slot] = s1
-                f64[slot + capacity] = s2
-                f64[slot + 2 * capacity] = s3
-                f64[slot + 3 * capacity] = s4
-            ref = value
             b1 = 0.0
             b2 = 0.0
             b3 = 0.0
             b4 = 0.0
-        d = value - ref
-        q = d * d
-        b1 += d
-        b2 += q
-        b3 += q * d
-        b4 += q * q
-        if k < dues and due[k] == r:
-            n_back = np.float64(i + 1 - mid)
-            n_all = n_back
-            mean_back, m2, m3, m4 = _central(b1, b2, b3, b4, n_back)
-            if head < mid:
-                n_front = np.float64(mid - head)
-                slot = p + (head & fmask)
-                mean_front, f2, f3, f4 = _central(
-                    f64[slot], f64[slot + capacity], f64[slot + 2 * capacity], f64[slot + 3 * capacity], n_front
-                )
-                n_all = n_front + n_back
-                delta = (ref + mean_back) - (ref_front + mean_front)
-                step = delta / n_all
-                cross = delta * step * n_front * n_back
-                m4 += f4 + cross * step * step * (n_front * n_front - n_front * n_back + n_back * n_back)
-                m4 += 6.0 * step * step * (n_front * n_front * m2 + n_back * n_back * f2) + 4.0 * step * (n_front * m3 - n_back * f3)
-                m3 += f3 + cross * step * (n_front - n_back) + 3.0 * step * (n_front * m2 - n_back * f2)
-                m2 += f2 + cross
-            for e in range(e0, e1):
-                result = 0.0
-                if m2 > 0.0:
-                    variance = m2 / n_all
-                    if entries[e, E_OPERATION] == OP_SKEW:
-                        result = m3 / n_all / (variance * np.sqrt(variance))
-                    else:
-                        result = m4 / n_all / (variance * variance) - 3.0
-                values[k, entries[e, E_FEATURE]] = result
-            k += 1
+            for j in range(i - 1, heads[r] - 1, -1):
+                d = np.float64(f32[x + (j & mask)]) - ref_front
+                q2 = d * d
+                b1 += d
+                b2 += q2
+                b3 += q2 * d
+                b4 += q2 * q2
+                slot = p + (j & fmask)
+                f64[slot] = b1
+                f64[slot + capacity] = b2
+                f64[slot + 2 * capacity] = b3
+                f64[slot + 3 * capacity] = b4
+            b1 = 0.0
+            b2 = 0.0
+            b3 = 0.0
+            b4 = 0.0
+        stop = stretch(mids, r, n)
+        for q in range(r, stop):
+            d = np.float64(f32[x + ((tail + q) & mask)]) - ref
+            q2 = d * d
+            b1 += d
+            b2 += q2
+            b3 += q2 * d
+            b4 += q2 * q2
+            work[q] = b1
+            work[CHUNK + q] = b2
+            work[2 * CHUNK + q] = b3
+            work[3 * CHUNK + q] = b4
+        last = due_before(due, k, dues, stop)
+        for v in range(k, last):
+            q = due[v]
+            head = heads[q]
+            has_front = 1.0 if head < mid else 0.0
+            n_front = np.float64(mid - head)
+            n_back = np.float64(tail + q + 1 - mid)
+            slot = p + (head & fmask)
+            s1 = f64[slot]
+            s2 = f64[slot + capacity]
+            s3 = f64[slot + 2 * capacity]
+            s4 = f64[slot + 3 * capacity]
+            # Powers of deviations from the reference to powers of deviations from the mean, of the back and of the front.
+            mb = work[q] * inverses[v]
+            sb = mb * mb
+            m2 = max(work[CHUNK + q] - work[q] * mb, 0.0)
+            m3 = work[2 * CHUNK + q] - 3.0 * mb * work[CHUNK + q] + 2.0 * n_back * sb * mb
+            m4 = max(work[3 * CHUNK + q] - 4.0 * mb * work[2 * CHUNK + q] + 6.0 * sb * work[CHUNK + q] - 3.0 * n_back * sb * sb, 0.0)
+            mf = s1 * inverses[CHUNK + v]
+            sf = mf * mf
+            f2 = has_front * max(s2 - s1 * mf, 0.0)
+            f3 = has_front * (s3 - 3.0 * mf * s2 + 2.0 * n_front * sf * mf)
+            f4 = has_front * max(s4 - 4.0 * mf * s3 + 6.0 * sf * s2 - 3.0 * n_front * sf * sf, 0.0)
+            delta = has_front * ((ref + mb) - (ref_front + mf))
+            step = delta * inverses[2 * CHUNK + v]
+            cross = delta * step * n_front * n_back
+            m4 += f4 + cross * step * step * (n_front * n_front - n_front * n_back + n_back * n_back)
+            m4 += 6.0 * step * step * (n_front * n_front * m2 + n_back * n_back * f2) + 4.0 * step * (n_front * m3 - n_back * f3)
+            m3 += f3 + cross * step * (n_front - n_back) + 3.0 * step * (n_front * m2 - n_back * f2)
+            m2 += f2 + cross
+            # Divided by 1 and multiplied by 0 where nothing varies.
+            varies = 1.0 if m2 > 0.0 else 0.0
+            variance = m2 * inverses[2 * CHUNK + v] + (1.0 - varies)
+            work[4 * CHUNK + v] = varies * m3 * inverses[2 * CHUNK + v] / (variance * np.sqrt(variance))
+            work[5 * CHUNK + v] = varies * (m4 * inverses[2 * CHUNK + v] / (variance * variance) - 3.0)
+        k = last
+        r = stop
     f64[at] = b1
     f64[at + 1] = b2
     f64[at + 2] = b3
     f64[at + 3] = b4
+    for e in range(e0, e1):
+        which = 4 if entries[e, E_OPERATION] == OP_SKEW else 5
+        feature = entries[e, E_FEATURE]
+        for v in range(dues):
+            values[v * width + feature] = work[which * CHUNK + v]
 
 
 @part
 def move_products(
     f32: Any, f64: Any, i64: Any, x: int, y: int, stamps: int, mask: int, fmask: int, at: int, heads: Any, mids: Any, tail: int, n: int,
-    due: Any, dues: int, entries: Any, e0: int, e1: int, values: Any,
+    due: Any, dues: int, inverses: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """How x goes with y, another channel, or with time in seconds where ``y`` is -1 (slope). State: five sums, as above."""
     capacity = fmask + 1
@@ -214,100 +248,104 @@ def move_products(
     byy = f64[at + 3]
     bxy = f64[at + 4]
     is_time = y < 0
-    mid = mids[0]
-    origin = i64[stamps + (mid & mask)]
-    origin_front = i64[stamps + ((mid - 1) & mask)]
-    ref_x = np.float64(f32[x + (mid & mask)])
-    front_x = np.float64(f32[x + ((mid - 1) & mask)])
-    ref_y = 0.0 if is_time else np.float64(f32[y + (mid & mask)])
-    front_y = 0.0 if is_time else np.float64(f32[y + ((mid - 1) & mask)])
+    if is_time:
+        y = x  # read and not used: one loop for both
     k = 0
-    for r in range(n):
+    r = 0
+    while r < n:
         i = tail + r
-        head = heads[r]
         mid = mids[r]
+        origin = i64[stamps + (mid & mask)]
+        origin_front = i64[stamps + ((mid - 1) & mask)]
+        ref_x = np.float64(f32[x + (mid & mask)])
+        ref_y = np.float64(f32[y + (mid & mask)])
+        front_x = np.float64(f32[x + ((mid - 1) & mask)])
+        front_y = np.float64(f32[y + ((mid - 1) & mask)])
         if mid == i:
-            origin_front = i64[stamps + ((i - 1) & mask)]
-            front_x = np.float64(f32[x + ((i - 1) & mask)])
-            front_y = 0.0 if is_time else np.float64(f32[y + ((i - 1) & mask)])
-            sx = 0.0
-            sy = 0.0
-            sxx = 0.0
-            syy = 0.0
-            sxy = 0.0
-            for j in range(i - 1, head - 1, -1):
-                dx = np.float64(f32[x + (j & mask)]) - front_x
-                if is_time:
-                    dy = (i64[stamps + (j & mask)] - origin_front) * _SECONDS
-                else:
-                    dy = np.float64(f32[y + (j & mask)]) - front_y
-                sx += dx
-                sy += dy
-                sxx += dx * dx
-                syy += dy * dy
-                sxy += dx * dy
-                slot = p + (j & fmask)
-                f64[slot] = sx
-                f64[slot + capacity] = sy
-                f64[slot + 2 * capacity] = sxx
-                f64[slot + 3 * capacity] = syy
-                f64[slot + 4 * capacity] = sxy
-            origin = i64[stamps + (i & mask)]
-            ref_x = np.float64(f32[x + (i & mask)])
-            ref_y = 0.0 if is_time else np.float64(f32[y + (i & mask)])
             bx = 0.0
             by = 0.0
             bxx = 0.0
             byy = 0.0
             bxy = 0.0
-        dx = np.float64(f32[x + (i & mask)]) - ref_x
-        if is_time:
-            dy = (i64[stamps + (i & mask)] - origin) * _SECONDS
-        else:
-            dy = np.float64(f32[y + (i & mask)]) - ref_y
-        bx += dx
-        by += dy
-        bxx += dx * dx
-        byy += dy * dy
-        bxy += dx * dy
-        if k < dues and due[k] == r:
-            n_back = np.float64(i + 1 - mid)
-            n_all = n_back
-            mx = bx / n_back
-            my = by / n_back
-            cxx = bxx - bx * mx
-            cyy = byy - by * my
-            cxy = bxy - bx * my
-            if head < mid:
-                n_front = np.float64(mid - head)
-                slot = p + (head & fmask)
-                sx = f64[slot]
-                sy = f64[slot + capacity]
-                n_all = n_front + n_back
-                weight = n_front * n_back / n_all
-                fx = sx / n_front
-                fy = sy / n_front
-                delta_x = (ref_x + mx) - (front_x + fx)
-                delta_y = (ref_y + my) - (front_y + fy)
+            for j in range(i - 1, heads[r] - 1, -1):
+                dx = np.float64(f32[x + (j & mask)]) - front_x
+                dy = np.float64(f32[y + (j & mask)]) - front_y
                 if is_time:
-                    delta_y = (origin - origin_front) * _SECONDS + my - fy
-                cxx += f64[slot + 2 * capacity] - sx * fx + delta_x * delta_x * weight
-                cyy += f64[slot + 3 * capacity] - sy * fy + delta_y * delta_y * weight
-                cxy += f64[slot + 4 * capacity] - sx * fy + delta_x * delta_y * weight
-            for e in range(e0, e1):
-                result = 0.0
-                operation = entries[e, E_OPERATION]
-                if is_time:
-                    if cyy > 0.0:
-                        result = cxy / cyy
-                elif operation == OP_COV:
-                    result = cxy / n_all
-                elif operation == OP_CORR and cxx > 0.0 and cyy > 0.0:
-                    result = min(max(cxy / np.sqrt(cxx) / np.sqrt(cyy), -1.0), 1.0)
-                values[k, entries[e, E_FEATURE]] = result
-            k += 1
+                    dy = (i64[stamps + (j & mask)] - origin_front) * _SECONDS
+                bx += dx
+                by += dy
+                bxx += dx * dx
+                byy += dy * dy
+                bxy += dx * dy
+                slot = p + (j & fmask)
+                f64[slot] = bx
+                f64[slot + capacity] = by
+                f64[slot + 2 * capacity] = bxx
+                f64[slot + 3 * capacity] = byy
+                f64[slot + 4 * capacity] = bxy
+            bx = 0.0
+            by = 0.0
+            bxx = 0.0
+            byy = 0.0
+            bxy = 0.0
+        stop = stretch(mids, r, n)
+        for q in range(r, stop):
+            dx = np.float64(f32[x + ((tail + q) & mask)]) - ref_x
+            dy = np.float64(f32[y + ((tail + q) & mask)]) - ref_y
+            if is_time:
+                dy = (i64[stamps + ((tail + q) & mask)] - origin) * _SECONDS
+            bx += dx
+            by += dy
+            bxx += dx * dx
+            byy += dy * dy
+            bxy += dx * dy
+            work[q] = bx
+            work[CHUNK + q] = by
+            work[2 * CHUNK + q] = bxx
+            work[3 * CHUNK + q] = byy
+            work[4 * CHUNK + q] = bxy
+        step_x = ref_x - front_x
+        step_y = (origin - origin_front) * _SECONDS if is_time else ref_y - front_y
+        last = due_before(due, k, dues, stop)
+        for v in range(k, last):
+            q = due[v]
+            head = heads[q]
+            has_front = 1.0 if head < mid else 0.0
+            slot = p + (head & fmask)
+            sx = f64[slot]
+            sy = f64[slot + capacity]
+            mx = work[q] * inverses[v]
+            my = work[CHUNK + q] * inverses[v]
+            fx = sx * inverses[CHUNK + v]
+            fy = sy * inverses[CHUNK + v]
+            delta_x = step_x + mx - fx
+            delta_y = step_y + my - fy
+            weight = np.float64(mid - head) * inverses[2 * CHUNK + v] * (tail + q + 1 - mid)
+            cxx = work[2 * CHUNK + q] - work[q] * mx + has_front * (f64[slot + 2 * capacity] - sx * fx) + delta_x * delta_x * weight
+            cyy = work[3 * CHUNK + q] - work[CHUNK + q] * my + has_front * (f64[slot + 3 * capacity] - sy * fy) + delta_y * delta_y * weight
+            cxy = work[4 * CHUNK + q] - work[q] * my + has_front * (f64[slot + 4 * capacity] - sx * fy) + delta_x * delta_y * weight
+            work[5 * CHUNK + v] = cxx
+            work[6 * CHUNK + v] = cyy
+            work[7 * CHUNK + v] = cxy
+        k = last
+        r = stop
     f64[at] = bx
     f64[at + 1] = by
     f64[at + 2] = bxx
     f64[at + 3] = byy
     f64[at + 4] = bxy
+    for e in range(e0, e1):
+        operation = entries[e, E_OPERATION]
+        feature = entries[e, E_FEATURE]
+        if is_time:
+            for v in range(dues):
+                values[v * width + feature] = work[7 * CHUNK + v] / work[6 * CHUNK + v] if work[6 * CHUNK + v] > 0.0 else 0.0
+        elif operation == OP_COV:
+            for v in range(dues):
+                values[v * width + feature] = work[7 * CHUNK + v] * inverses[2 * CHUNK + v]
+        elif operation == OP_CORR:
+            for v in range(dues):
+                result = 0.0
+                if work[5 * CHUNK + v] > 0.0 and work[6 * CHUNK + v] > 0.0:
+                    result = min(max(work[7 * CHUNK + v] / np.sqrt(work[5 * CHUNK + v]) / np.sqrt(work[6 * CHUNK + v]), -1.0), 1.0)
+                values[v * width + feature] = result

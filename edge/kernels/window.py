@@ -12,7 +12,16 @@ import numpy.typing as npt
 from edge.kernels import layout as k
 from edge.kernels.extremes import move_extrema, move_places
 from edge.kernels.jit import kernel, part
-from edge.kernels.memory import float32_table, float32s, float64_table, float64s, int64_table, int64s
+from edge.kernels.memory import (
+    float32_pointer,
+    float32_table,
+    float32s,
+    float64_pointer,
+    float64s,
+    int64_pointer,
+    int64_table,
+    int64s,
+)
 from edge.kernels.ordered import clear_order, move_order
 from edge.kernels.scan import apply_function, copy_window, point, read_spectrum, scan, spectrum
 from edge.kernels.steps import move_bins, move_crossings, move_filled, move_path, smooth, watch
@@ -24,9 +33,9 @@ _SECONDS = 1e-9
 @part
 def _lane(desk: Any, lane: int) -> Any:
     """The three rows of a lane's state."""
-    f32 = float32s(desk[k.D_F32] + 4 * desk[k.D_F32_WIDTH] * lane, desk[k.D_F32_WIDTH])
-    f64 = float64s(desk[k.D_F64] + 8 * desk[k.D_F64_WIDTH] * lane, desk[k.D_F64_WIDTH])
-    i64 = int64s(desk[k.D_I64] + 8 * desk[k.D_I64_WIDTH] * lane, desk[k.D_I64_WIDTH])
+    f32 = float32_pointer(desk[k.D_F32] + 4 * desk[k.D_F32_WIDTH] * lane)
+    f64 = float64_pointer(desk[k.D_F64] + 8 * desk[k.D_F64_WIDTH] * lane)
+    i64 = int64_pointer(desk[k.D_I64] + 8 * desk[k.D_I64_WIDTH] * lane)
     return f32, f64, i64
 
 
@@ -70,6 +79,12 @@ def reset_stream(desk: npt.NDArray[np.int64], stream: int, lane: int) -> None:
 
 
 @part
+def _due(desk: Any, g: int) -> Any:
+    """The rows of the chunk at which group g is due."""
+    return int64_pointer(desk[k.D_DUE] + 8 * desk[k.D_CHUNK] * g)
+
+
+@part
 def _book(
     streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, mids: Any, due: Any, inverses: Any, tail: int, n: int
 ) -> int:
@@ -109,9 +124,9 @@ def _book(
         hops = (rows + r > 0 and stamp // hop != before // hop) if hop_by_time else (rows + r + 1) % hop == 0
         if full and hops:
             due[dues] = r
-            inverses[0, dues] = 1.0 / (i + 1 - mid)
-            inverses[1, dues] = 1.0 / max(mid - head, 1)
-            inverses[2, dues] = 1.0 / (i + 1 - head)
+            inverses[dues] = 1.0 / (i + 1 - mid)
+            inverses[k.CHUNK + dues] = 1.0 / max(mid - head, 1)
+            inverses[2 * k.CHUNK + dues] = 1.0 / (i + 1 - head)
             dues += 1
         before = stamp
     i64[h + k.H_FIRST] = first
@@ -134,6 +149,8 @@ def _move_group(
     rows = i64[h + k.H_ROWS]
     by_time = groups[g, k.G_BY_TIME]
     window = groups[g, k.G_WINDOW]
+    work = float64_pointer(desk[k.D_WORK])
+    width = desk[k.D_FEATURES]
     for j in range(groups[g, k.G_JOBS], groups[g, k.G_JOBS_END]):
         kind = jobs[j, k.J_KIND]
         channel = jobs[j, k.J_CHANNEL]
@@ -144,50 +161,77 @@ def _move_group(
         a64 = jobs[j, k.J_F64]
         ai = jobs[j, k.J_I64]
         if kind == k.MOMENTS:
-            move_moments(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, inverses, entries, e0, e1, values)
+            move_moments(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, inverses, work, entries, e0, e1, values, width)
         elif kind == k.EXTREMA:
-            move_extrema(f32, x, mask, fmask, a32, heads, mids, tail, n, due, dues, entries, e0, e1, values)
+            move_extrema(f32, x, mask, fmask, a32, heads, mids, tail, n, due, dues, work, entries, e0, e1, values, width)
         elif kind == k.HIGHER:
-            move_higher(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, entries, e0, e1, values)
+            move_higher(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, inverses, work, entries, e0, e1, values, width)
         elif kind == k.TREND or kind == k.COMOMENTS:
             y = -1 if kind == k.TREND else ring + jobs[j, k.J_OTHER] * capacity
-            move_products(f32, f64, i64, x, y, stamps, mask, fmask, a64, heads, mids, tail, n, due, dues, entries, e0, e1, values)
+            move_products(
+                f32,
+                f64,
+                i64,
+                x,
+                y,
+                stamps,
+                mask,
+                fmask,
+                a64,
+                heads,
+                mids,
+                tail,
+                n,
+                due,
+                dues,
+                inverses,
+                work,
+                entries,
+                e0,
+                e1,
+                values,
+                width,
+            )
         elif kind == k.PLACES:
-            move_places(f32, i64, x, stamps, mask, fmask, ai, heads, mids, tail, n, due, dues, entries, e0, e1, values)
+            move_places(f32, i64, x, stamps, mask, fmask, ai, heads, mids, tail, n, due, dues, entries, e0, e1, values, width)
         elif kind == k.PATH:
-            move_path(f32, f64, i64, x, stamps, mask, fmask, a64, heads, mids, tail, n, due, dues, entries, e0, e1, values)
+            move_path(f32, f64, i64, x, stamps, mask, fmask, a64, heads, mids, tail, n, due, dues, entries, e0, e1, values, width)
         elif kind == k.CROSSINGS:
-            move_crossings(f32, i64, x, mask, ai, before, heads, tail, n, due, dues, entries, e0, e1, values)
+            move_crossings(f32, i64, x, mask, ai, before, heads, tail, n, due, dues, entries, e0, e1, values, width)
         elif kind == k.FILLED:
             period = streams[stream, k.S_PERIOD]
             span = window if by_time else 0
             marks = streams[stream, k.S_MARKS]
-            move_filled(i64, marks, stamps, channel, mask, ai, before, heads, tail, n, due, dues, period, span, entries, e0, e1, values)
+            move_filled(
+                i64, marks, stamps, channel, mask, ai, before, heads, tail, n, due, dues, period, span, entries, e0, e1, values, width
+            )
         elif kind == k.BINS:
             number = jobs[j, k.J_OTHER]
             low = numbers[number]
             scale = numbers[number + 1]
             bins = jobs[j, k.J_SIZE]
-            move_bins(f32, i64, x, mask, ai, low, scale, bins, before, heads, tail, n, due, dues, entries, e0, e1, values)
+            move_bins(f32, i64, x, mask, ai, low, scale, bins, before, heads, tail, n, due, dues, entries, e0, e1, values, width)
         elif kind == k.SMOOTH:
             last = i64[streams[stream, k.S_STATE] + k.T_LAST_STAMP]
-            smooth(f32, f64, i64, x, stamps, mask, a64, rows, last, by_time, window, tail, n, due, dues, entries, e0, e1, values)
+            smooth(f32, f64, i64, x, stamps, mask, a64, rows, last, by_time, window, tail, n, due, dues, entries, e0, e1, values, width)
         elif kind == k.SINCE:
             threshold = numbers[entries[e0, k.E_NUMBER]]
             operation = entries[e0, k.E_OPERATION]
-            watch(f32, i64, x, stamps, mask, ai, rows, operation, threshold, tail, n, due, dues, entries, e0, e1, values)
+            watch(f32, i64, x, stamps, mask, ai, rows, operation, threshold, tail, n, due, dues, entries, e0, e1, values, width)
         elif kind == k.ORDER:
             blocks = jobs[j, k.J_OTHER]
             size = jobs[j, k.J_SIZE]
-            move_order(f32, i64, x, mask, a32, ai, blocks, size, before, heads, tail, n, due, dues, entries, e0, e1, numbers, values)
+            move_order(f32, i64, x, mask, a32, ai, blocks, size, before, heads, tail, n, due, dues, entries, e0, e1, numbers, values, width)
         else:
-            _read_windows(desk, kind, entries, numbers, lists, f32, i64, x, ring, capacity, stamps, heads, due, dues, values, tail, e0, e1)
+            _read_windows(
+                desk, kind, entries, numbers, lists, f32, i64, x, ring, capacity, stamps, heads, due, dues, values, tail, e0, e1, width
+            )
 
 
 @part
 def _read_windows(
     desk: Any, kind: int, entries: Any, numbers: Any, lists: Any, f32: Any, i64: Any, x: int, ring: int, capacity: int, stamps: int,
-    heads: Any, due: Any, dues: int, values: Any, tail: int, e0: int, e1: int,
+    heads: Any, due: Any, dues: int, values: Any, tail: int, e0: int, e1: int, width: int,
 ) -> None:  # fmt: skip
     """Jobs without a state of their own: they look at the window whenever a vector is due."""
     mask = capacity - 1
@@ -201,10 +245,10 @@ def _read_windows(
                 q = entries[e, k.E_J]
                 operation = entries[e, k.E_OPERATION]
                 result = point(f32, i64, x, ring, capacity, stamps, mask, head, i, operation, p, q, lists)
-                values[v, entries[e, k.E_FEATURE]] = result
+                values[v * width + entries[e, k.E_FEATURE]] = result
         elif kind == k.SCAN:
             n = copy_window(f32, x, mask, head, i, scratch)
-            scan(scratch, n, entries, e0, e1, int64s(desk[k.D_T], desk[k.D_SCRATCH_SIZE] // 2), values, v)
+            scan(scratch, n, entries, e0, e1, int64s(desk[k.D_T], desk[k.D_SCRATCH_SIZE] // 2), values, width, v)
         elif kind == k.SPECTRUM:
             n = copy_window(f32, x, mask, head, i, scratch)
             size = 2
@@ -214,13 +258,13 @@ def _read_windows(
             unit = spectrum(scratch, n, size, twiddles, desk[k.D_N_TWIDDLES])
             lasts = i64[stamps + (i & mask)] - i64[stamps + (head & mask)]
             rate = (n - 1) / (lasts * _SECONDS) if n > 1 else 0.0
-            read_spectrum(scratch, size, unit, rate, entries, e0, e1, numbers, values, v)
+            read_spectrum(scratch, size, unit, rate, entries, e0, e1, numbers, values, width, v)
         else:
             view = float32s(desk[k.D_X], desk[k.D_SCRATCH_SIZE] // 2)
             times = int64s(desk[k.D_T], desk[k.D_SCRATCH_SIZE] // 2)
             for e in range(e0, e1):
                 result = apply_function(f32, i64, x, stamps, mask, head, i, view, times, desk[k.D_X], desk[k.D_T], lists[entries[e, k.E_I]])
-                values[v, entries[e, k.E_FEATURE]] = result
+                values[v * width + entries[e, k.E_FEATURE]] = result
 
 
 @part
@@ -244,7 +288,7 @@ def _is_joined(streams: Any, groups: Any, stream: int, stamp: int, i64: Any) -> 
 
 @part
 def _assemble(
-    desk: Any, streams: Any, groups: Any, lists: Any, stream: int, f32: Any, i64: Any, due: Any, dues: Any, values: Any, first_row: int,
+    desk: Any, streams: Any, groups: Any, lists: Any, stream: int, f32: Any, i64: Any, dues: Any, values: Any, first_row: int,
     tail: int, emitted: int,
 ) -> int:  # fmt: skip
     """Put the chunk's vectors together: at each row where the trigger is due, every feature's latest value."""
@@ -254,11 +298,11 @@ def _assemble(
     stamps = streams[stream, k.S_STAMPS]
     mask = streams[stream, k.S_CAPACITY] - 1
     for v in range(dues[0]):
-        r = due[0, v]
+        r = _due(desk, 0)[v]
         stamp = i64[stamps + ((tail + r) & mask)]
         is_whole = True
         for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
-            if i64[groups[g, k.G_STATE] + k.H_WARM] == 0 and (dues[g] == 0 or due[g, 0] > r):
+            if i64[groups[g, k.G_STATE] + k.H_WARM] == 0 and (dues[g] == 0 or _due(desk, g)[0] > r):
                 is_whole = False
         if not is_whole or not _is_joined(streams, groups, stream, stamp, i64):
             continue
@@ -266,11 +310,11 @@ def _assemble(
             vectors[emitted, f] = f32[f]
         for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
             latest = dues[g] - 1
-            while latest >= 0 and due[g, latest] > r:
+            while latest >= 0 and _due(desk, g)[latest] > r:
                 latest -= 1
             if latest >= 0:
                 for f in range(groups[g, k.G_FEATURES], groups[g, k.G_FEATURES_END]):
-                    vectors[emitted, f] = values[latest, f]
+                    vectors[emitted, f] = values[latest * features + f]
         for a in range(desk[k.D_N_AGES]):
             feature = lists[desk[k.D_AGES] + 2 * a]
             other = lists[desk[k.D_AGES] + 2 * a + 1]
@@ -282,13 +326,14 @@ def _assemble(
 
 
 @part
-def _name_rows(desk: Any, lists: Any, values: Any, due: Any, dues: int, first_row: int, emitted: int) -> int:
+def _name_rows(desk: Any, lists: Any, values: Any, dues: int, first_row: int, emitted: int) -> int:
     """Vectors that are in their place already only need the numbers of their rows."""
-    vector_rows = int64s(desk[k.D_VECTOR_ROWS], desk[k.D_MAX_VECTORS])
+    vector_rows = int64_pointer(desk[k.D_VECTOR_ROWS])
+    due = _due(desk, 0)
     for v in range(dues):
-        vector_rows[emitted + v] = first_row + due[0, v]
+        vector_rows[emitted + v] = first_row + due[v]
         for a in range(desk[k.D_N_AGES]):
-            values[v, lists[desk[k.D_AGES] + 2 * a]] = 0.0
+            values[v * desk[k.D_FEATURES] + lists[desk[k.D_AGES] + 2 * a]] = 0.0
     return emitted + dues
 
 
@@ -319,12 +364,12 @@ def update_windows(
     numbers = float64s(desk[k.D_NUMBERS], desk[k.D_N_NUMBERS])
     lists = int64s(desk[k.D_LISTS], desk[k.D_N_LISTS])
     chunk = desk[k.D_CHUNK]
-    values = float32_table(desk[k.D_VALUES], chunk, desk[k.D_FEATURES])
-    inverses = float64_table(desk[k.D_INVERSES], 3, chunk)
-    heads = int64s(desk[k.D_HEADS], chunk)
-    mids = int64s(desk[k.D_MIDS], chunk)
-    due = int64_table(desk[k.D_DUE], desk[k.D_N_GROUPS], chunk)
-    dues = int64s(desk[k.D_DUES], desk[k.D_N_GROUPS])
+    width = desk[k.D_FEATURES]
+    values = float32_pointer(desk[k.D_VALUES])
+    inverses = float64_pointer(desk[k.D_INVERSES])
+    heads = int64_pointer(desk[k.D_HEADS])
+    mids = int64_pointer(desk[k.D_MIDS])
+    dues = int64_pointer(desk[k.D_DUES])
     f32, f64, i64 = _lane(desk, lane)
     state = streams[stream, k.S_STATE]
     channels = streams[stream, k.S_CHANNELS]
@@ -361,26 +406,27 @@ def update_windows(
             i64[streams[stream, k.S_STAMPS] + slot] = stamps[a + r]
             i64[streams[stream, k.S_MARKS] + slot] = marks[a + r]
         if is_direct:
-            values = float32_table(desk[k.D_VECTORS] + 4 * desk[k.D_FEATURES] * emitted, chunk, desk[k.D_FEATURES])
+            values = float32_pointer(desk[k.D_VECTORS] + 4 * width * emitted)
         for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
             h = groups[g, k.G_STATE]
-            dues[g] = _book(streams, groups, stream, g, i64, heads, mids, due[g], inverses, tail, n)
+            due = _due(desk, g)
+            dues[g] = _book(streams, groups, stream, g, i64, heads, mids, due, inverses, tail, n)
             _move_group(
-                desk, streams, groups, jobs, entries, numbers, lists, stream, g, f32, f64, i64, heads, mids, due[g], dues[g], inverses,
+                desk, streams, groups, jobs, entries, numbers, lists, stream, g, f32, f64, i64, heads, mids, due, dues[g], inverses,
                 values, tail, n,
             )  # fmt: skip
             i64[h + k.H_HEAD] = heads[n - 1]
             i64[h + k.H_MID] = mids[n - 1]
             i64[h + k.H_ROWS] += n
         if is_direct:
-            emitted = _name_rows(desk, lists, values, due, dues[0], a, emitted)
+            emitted = _name_rows(desk, lists, values, dues[0], a, emitted)
         elif streams[stream, k.S_GROUPS] == 0 and streams[stream, k.S_GROUPS_END] > 0:
-            emitted = _assemble(desk, streams, groups, lists, stream, f32, i64, due, dues, values, a, tail, emitted)
+            emitted = _assemble(desk, streams, groups, lists, stream, f32, i64, dues, values, a, tail, emitted)
         for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
             if dues[g] > 0:
                 i64[groups[g, k.G_STATE] + k.H_WARM] = 1
                 for f in range(groups[g, k.G_FEATURES], groups[g, k.G_FEATURES_END]):
-                    f32[f] = values[dues[g] - 1, f]
+                    f32[f] = values[(dues[g] - 1) * width + f]
         i64[state + k.T_TAIL] = tail + n
         i64[state + k.T_LAST_STAMP] = stamps[b - 1]
         a = b
