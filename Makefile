@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types bench train clean
+.PHONY: help run test lint types bench bench-features train clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.installed-run ## the demo: a real recording, live (make run ARGS="--seconds 20")
 	@$(BIN)/edge demo $(ARGS)
@@ -27,6 +27,9 @@ types: $(VENV)/.installed-dev ## mypy --strict
 
 bench: $(VENV)/.installed-dev ## side by side with C and with plain Python (needs mosquitto, libmosquitto-dev, gcc)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-features: $(VENV)/.installed-bench ## features side by side with River, bottleneck, numbagg, pandas, polars
+	@$(BIN)/python -W ignore benchmarks/features/run.py $(ARGS)
 
 train: $(VENV)/.installed-train ## train the activity-watch model again from its source data
 	@$(BIN)/python models/activity-watch/train.py $(ARGS)
@@ -48,6 +51,11 @@ $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "installing what development needs into $(VENV) (once, up to two minutes) ..."
 	@$(INSTALL) --editable '.[demo,dev]'
 	@touch $@ $(VENV)/.installed-run
+
+$(VENV)/.installed-bench: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing what the feature benchmark needs into $(VENV) (once, up to two minutes) ..."
+	@$(INSTALL) --editable '.[bench]'
+	@touch $@
 
 $(VENV)/.installed-train: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "installing what training needs into $(VENV) (once, up to two minutes) ..."

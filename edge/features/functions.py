@@ -19,8 +19,6 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from numba import carray, cfunc, njit
-from numba.core.errors import NumbaError
 
 from edge.units import KNOWN
 
@@ -86,6 +84,9 @@ def compiled(function: Callable[..., Any], where: str = "") -> UserFunction:
     Raises:
         ValueError: it does not compile, fails on small windows, or has an impossible unit.
     """
+    from numba import carray, cfunc, njit  # type: ignore[attr-defined]  # not before it is needed: checking a file must stay quick
+    from numba.core.errors import NumbaError
+
     unit, version = getattr(function, _MARK)
     name = f"{where}: {function.__name__}" if where else function.__name__
     bare = unit.replace("({})", "").replace("{}", "").strip("*/^2s ")
@@ -111,7 +112,7 @@ def compiled(function: Callable[..., Any], where: str = "") -> UserFunction:
 
     raw = cfunc("float64(CPointer(float32), CPointer(int64), int64)", error_model="numpy")(entry)
     title = function.__name__ if version == 1 else f"{function.__name__}@{version}"
-    return UserFunction(title, unit, raw.address, (raw, call))
+    return UserFunction(title, unit, int(raw.address or 0), (raw, call))
 
 
 def _execute(path: Path) -> Any:

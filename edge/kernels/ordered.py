@@ -62,7 +62,7 @@ def _lower_bound(f32: Any, start: int, count: int, value: float) -> int:
     below = np.int32(0)
     for k in range(low, low + count):
         below += np.int32(f32[k] < value)
-    return low - start + below
+    return low - start + int(below)
 
 
 @part

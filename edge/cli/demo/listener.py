@@ -11,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge.cli.demo.heard import Heard
 from edge.config.types import RuntimeConfig
 from edge.errors import TransportError
+from edge.features.statistics import parse_stat
 from edge.topics import TopicTemplate
 from edge.units import duration_ns, format_duration
 
@@ -31,11 +32,16 @@ def topics_of(config: RuntimeConfig) -> list[tuple[str, TopicTemplate]]:
 def feature_names(config: RuntimeConfig) -> tuple[str, ...]:
     """The names of the feature vector, in its order; by the documented rule, so that the view need not load the compiled kernels."""
     return tuple(
-        f"{entry.stream}.{channel}.{stat}.{entry.window if isinstance(entry.window, int) else format_duration(duration_ns(entry.window))}"
+        f"{entry.stream}.{channel}.{part.text}.{_window(entry.window)}"
         for entry in config.features
         for channel in entry.channels
         for stat in entry.stats
+        for part in parse_stat(stat)
     )
+
+
+def _window(window: str | int | None) -> str:
+    return format_duration(duration_ns(window)) if isinstance(window, str) else str(window)
 
 
 class Listener:
