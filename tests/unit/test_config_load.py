@@ -111,7 +111,7 @@ def test_an_empty_file_lacks_what_is_required() -> None:
         (('["smaller_model", "safe_state"]', "[]"), "on_overrun", "must not be empty"),
         (("ax = [-80, 80]", "ax = [-80]"), "streams.imu.clean.range.ax", "list of two numbers"),
         (("ax = [-80, 80]", "ax = [nan, 80]"), "streams.imu.clean.range.ax", "nan"),
-        (('stats = ["mean", "std"]', "stats = []"), "features[0].stats", "must not be empty"),
+        (('stats = ["mean", "std"]', "stats = []"), "features[0].stats", "is missing; write statistics"),
         (('stats = ["mean", "std"]', "stats = [1]"), "features[0].stats[0]", "must be text, not 1"),
         (('window = "2s"', "window = 2.5"), "features[0].window", "text or whole number"),
         (("max = 1.0", "max = inf"), "actuators.fan.max", "finite"),

@@ -6,7 +6,8 @@ import pytest
 
 from edge.features import reference
 from edge.features.offline import compute
-from edge.features.plan import STATISTICS, FeaturePlan, Group, Span, StreamShape, feature_hash
+from edge.features.plan import FeaturePlan, Group, Span, StreamShape, feature_hash
+from edge.features.statistics import STATISTICS
 
 ROOT = Path(__file__).parents[2]
 IMU = StreamShape("imu", {"ax": "g", "ay": "g"}, 100.0)
