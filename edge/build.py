@@ -95,7 +95,11 @@ def daemon(
 
     def rebuild() -> Plan:
         config = load_config(Path(path))
-        return plan_of(config if broker_url is None else with_broker(config, broker_url))
+        config = config if broker_url is None else with_broker(config, broker_url)
+        try:
+            return plan_of(config)
+        except ConfigError as fault:
+            raise ConfigError(fault.problems, str(path)) from fault
 
     return Daemon(rebuild(), rebuild, Outbox(ALERTS_KEPT, ALERTS_IN_FLIGHT), notifier or Notifier.from_environment(), tap)
 

@@ -38,11 +38,16 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ConfigError(EdgeError):
-    """A pipeline file or object is wrong; ``problems`` lists everything found in one go."""
+    """A pipeline file or object is wrong; ``problems`` lists everything found in one go.
 
-    def __init__(self, problems: list[Problem]) -> None:
+    Args:
+        problems: at least one.
+        file: stands before each in the text, where it is known.
+    """
+
+    def __init__(self, problems: list[Problem], file: str = "") -> None:
         self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+        super().__init__("\n".join(f"{file}: {problem}" if file not in ("", problem.path) else str(problem) for problem in problems))
 
 
 class BundleError(EdgeError):

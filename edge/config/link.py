@@ -1,6 +1,7 @@
 """The broker table of a pipeline file as the settings of a link."""
 
 import secrets
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -53,7 +54,7 @@ def link_settings(broker: Broker, name: str, max_packet: int) -> Settings:
     )
     return Settings(
         address,
-        broker.client_id or f"edge-{name[:12]}-{secrets.token_hex(4)}",
+        broker.client_id or f"edge-{name[:12]}-{_run_id()}",
         broker.username,
         password,
         broker.keepalive_s,
@@ -62,3 +63,9 @@ def link_settings(broker: Broker, name: str, max_packet: int) -> Settings:
         f"edge/{name}/availability",
         max_packet,
     )
+
+
+@cache
+def _run_id() -> str:
+    """Drawn once per process: a reload that changes nothing of the link must find the same settings."""
+    return secrets.token_hex(4)

@@ -40,7 +40,10 @@ def load(path: Path, *, with_model: bool = True) -> RuntimeConfig:
         raise _refusal(path, f"is not UTF-8 text: {fault.reason} at byte {fault.start}") from fault
     except (OSError, ValueError) as fault:
         raise _refusal(path, f"cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
-    return loads(text, path.parent, str(path), with_model=with_model)
+    try:
+        return loads(text, path.parent, str(path), with_model=with_model)
+    except ConfigError as fault:
+        raise ConfigError(fault.problems, str(path)) from fault.__cause__
 
 
 def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: bool = True) -> RuntimeConfig:

@@ -1,6 +1,8 @@
-"""Giving back the memory of the compiler once every kernel is loaded."""
+"""What this process has in memory, and giving back what the compiler needed once every kernel is loaded."""
 
 import ctypes
+import os
+import resource
 import sys
 from pathlib import Path
 
@@ -30,3 +32,12 @@ def release_compiler() -> int:
             if libc.madvise(start, end - start, _MADV_DONTNEED) == 0:
                 released += end - start
     return released
+
+
+def resident_mb() -> float:
+    """Megabytes of this process in memory now; where Linux does not say, the most there ever was."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return round(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+    except OSError:
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)

@@ -7,20 +7,19 @@ elsewhere: the broker is dialled in a helper thread, a new pipeline is built in 
 import gc
 import json
 import logging
-import os
-import resource
 import selectors
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from edge.daemon.memory import release_compiler
+from edge.daemon.memory import release_compiler, resident_mb
 from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
+from edge.daemon.rebuild import Rebuilder
+from edge.daemon.tally import Tally
 from edge.daemon.wake import Wake
-from edge.errors import ConfigError, EdgeError
+from edge.errors import EdgeError
 from edge.messages import Command, Outgoing, RawMessage
 from edge.pipeline.status import status
 from edge.store.outbox import Outbox
@@ -29,7 +28,7 @@ from edge.transport.mqtt import MqttTransport
 
 _log = logging.getLogger(__name__)
 
-DRAIN_S = 1.5  # SIGTERM: alerts in flight may still be acknowledged for so long
+DRAIN_S = 1.3  # SIGTERM: alerts in flight may still be acknowledged for so long; the goodbye takes up to 0.3 s more
 BATCH_BYTES = 16_384  # replies to one read are handed over together, at most this many bytes at once
 WALL_STEP_NS = 5_000_000  # a wall clock that moved more than this against the monotonic one was set
 FAULTS_MAX = 5  # unexpected exceptions within FAULT_WINDOW_S: give up and let the supervisor restart us
@@ -55,14 +54,14 @@ class Daemon:
         notifier: Notifier,
         tap: Callable[[RawMessage], None] | None = None,
     ) -> None:
-        self._plan, self._rebuild, self._outbox, self._notifier, self._tap = plan, rebuild, outbox, notifier, tap
+        self._plan, self._outbox, self._notifier, self._tap = plan, outbox, notifier, tap
         self._pipeline = plan.pipeline
         self._selector = selectors.DefaultSelector()
         self._wake = Wake(self._selector, self._on_wake)
         self._transport = self._make_transport(plan)
         self._stop_at_ns = 0
-        self._rebuilder: threading.Thread | None = None
-        self._rebuilt: Plan | EdgeError | None = None
+        self._rebuilder = Rebuilder(rebuild, self._wake.nudge)
+        self._evicted = Tally(f"%d alerts were given up: more than {outbox.capacity} wait for the broker")
         self._faults: list[int] = []
         self._started_ns = time.monotonic_ns()
         self._next_status_ns = 0
@@ -95,17 +94,18 @@ class Daemon:
             self._selector.close()
 
     def _loop(self) -> int:
-        tick_ns = self._plan.tick_ms * 1_000_000
         next_tick_ns = 0
         while True:
             now_ns = time.monotonic_ns()
             if now_ns >= next_tick_ns:
-                next_tick_ns = (now_ns // tick_ns + 1) * tick_ns
                 if self._guard(self._tick, now_ns):
                     return 1
-                if self._is_finished(now_ns):
-                    return 0
-            for key, mask in self._selector.select((next_tick_ns - now_ns) * 1e-9):
+                tick_ns = self._plan.tick_ms * 1_000_000  # now: a reload may have changed it
+                next_tick_ns = (now_ns // tick_ns + 1) * tick_ns
+            if self._stop_at_ns and self._is_finished(now_ns):
+                return 0
+            wake_ns = min(next_tick_ns, self._stop_at_ns or next_tick_ns)
+            for key, mask in self._selector.select((wake_ns - now_ns) * 1e-9):
                 if self._guard(key.data, mask):
                     return 1
             self._send(self._pipeline.flush_scans())
@@ -132,6 +132,7 @@ class Daemon:
         if now_ns >= self._next_status_ns:
             self._next_status_ns = now_ns + int(self._plan.status_every_s * 1e9)
             self._publish_status(now_ns)
+        self._evicted.tell(now_ns)
         self._take_rebuilt(now_ns)
         self._notifier.alive(now_ns)
         self._hand_over()
@@ -154,7 +155,8 @@ class Daemon:
     def _send(self, out: list[Outgoing]) -> None:
         for outgoing in out:
             if outgoing.kind == "alert":
-                self._outbox.add(outgoing)
+                if self._outbox.add(outgoing) is not None:
+                    self._evicted.add()
                 self._send_alerts()
             elif outgoing.kind == "command":
                 self._send_command(outgoing)
@@ -210,7 +212,7 @@ class Daemon:
         report["link"] = {"state": self._transport.state, "connects": self._transport.connects}
         report["alerts"] |= self._outbox.counts()
         report["faults"] = len(self._faults)
-        report["rss_mb"] = _rss_mb()
+        report["rss_mb"] = resident_mb()
         self._notifier.status(self._transport.state)
         self._transport.send(Outgoing("status", self._plan.status_topic, json.dumps(report).encode()))
 
@@ -253,41 +255,33 @@ class Daemon:
         self._publish_status(now_ns)
 
     def _is_finished(self, now_ns: int) -> bool:
-        if not self._stop_at_ns:
+        held = len(self._outbox)
+        if held and self._transport.is_up and now_ns < self._stop_at_ns:
             return False
-        is_drained = not len(self._outbox) or not self._transport.is_up
-        if is_drained or now_ns >= self._stop_at_ns:
-            self._transport.close()
-            return True
-        return False
+        if held:
+            _log.warning("%d alerts were not acknowledged and are given up", held)
+        self._transport.close()
+        return True
 
     def _begin_reload(self) -> None:
-        if self._rebuilder is not None or self._stop_at_ns:
-            return
-        self._notifier.reloading(time.monotonic_ns())
-        self._rebuilder = threading.Thread(target=self._run_rebuild, name="edge-reload", daemon=True)
-        self._rebuilder.start()
-
-    def _run_rebuild(self) -> None:
-        try:
-            self._rebuilt = self._rebuild()
-        except EdgeError as fault:
-            self._rebuilt = fault
-        self._wake.nudge()
+        if not self._stop_at_ns:
+            self._notifier.reloading(time.monotonic_ns())
+            self._rebuilder.start()
 
     def _take_rebuilt(self, now_ns: int) -> None:
-        rebuilt = self._rebuilt
-        if rebuilt is None and self._rebuilder is not None and not self._rebuilder.is_alive():
-            rebuilt = EdgeError("the attempt ended in an unexpected fault, see above")
-        if rebuilt is None:
+        rebuilt = self._rebuilder.take()
+        if rebuilt is None or self._stop_at_ns:  # what is ready only now must not undo the end
             return
-        self._rebuilt = self._rebuilder = None
         if isinstance(rebuilt, EdgeError):
-            reasons = [str(problem) for problem in rebuilt.problems] if isinstance(rebuilt, ConfigError) else [str(rebuilt)]
-            _log.error("reload refused, the old file stays in force: %s", "; ".join(reasons))
+            for line in str(rebuilt).splitlines():
+                _log.error("reload refused: %s", line)
+            _log.error("reload refused: the old file stays in force")
         else:
             self._adopt(rebuilt, now_ns)
-        self._notifier.ready(f"running {self._pipeline.name}")
+        if self._rebuilder.is_wanted:
+            self._begin_reload()
+        else:
+            self._notifier.ready(f"running {self._pipeline.name}")
 
     def _adopt(self, plan: Plan, now_ns: int) -> None:
         self._send(self._pipeline.stop(now_ns))
@@ -304,11 +298,3 @@ class Daemon:
         _log.info(
             "reloaded: %s runs with boot id %s; windows and counters start anew", plan.pipeline.name, plan.pipeline.decisions.terms.boot_id
         )
-
-
-def _rss_mb() -> float:
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return round(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
-    except OSError:  # not Linux: the peak is what there is
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)

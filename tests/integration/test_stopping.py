@@ -1,5 +1,6 @@
 """How the daemon ends and changes over while telemetry keeps coming."""
 
+import signal
 import struct
 import threading
 import time
@@ -7,6 +8,12 @@ import time
 import msgpack
 import pytest
 
+from edge import build
+from edge.config.load import load as load_config
+from edge.daemon.notify import Notifier
+from edge.daemon.reactor import Daemon
+from edge.messages import Outgoing
+from edge.store.outbox import Outbox
 from tests.broker import needs_mosquitto
 from tests.integration.test_daemon import Edge, Peer, until
 
@@ -60,6 +67,15 @@ rearm_ms = 0
 [publish.status]
 every_s = 0.1
 """
+
+
+_ACTING = PIPELINE[PIPELINE.index('[[rules]]\nname = "hot"') : PIPELINE.index('[[rules]]\nname = "note"')]
+_ACTUATOR = PIPELINE[PIPELINE.index("[actuators.fan]") : PIPELINE.index("[publish.status]")]
+
+
+def alerts_only(tick_ms):
+    """A pipeline without actuators, which would bound the tick."""
+    return PIPELINE.replace(_ACTING, "").replace(_ACTUATOR, "").format(budget_ms=100, tick_ms=tick_ms, qos=0)
 
 
 def pipeline(budget_ms=100, tick_ms=20, qos=0):
@@ -142,3 +158,145 @@ def test_commands_of_a_block_do_not_wait_for_its_last_decision(peer, start):
     report = until(lambda: (s := peer.status())["streams"]["s"]["used"] == 10_000 and s)
     hot = until(lambda: [c for c in peer.json("/fan") if c["cause"]["rule"] == "hot"])
     assert report["commands"]["sent"] >= len(hot) >= 10
+
+
+class Inside:
+    """A daemon on a thread of this process. Its rebuilding stops between reading the file and handing over the plan."""
+
+    def __init__(self, file, text, broker):
+        self.file = file
+        file.write_text(text)
+        self.daemon = build.daemon(file, broker_url=broker.url, notifier=Notifier())
+        self.outbox = self.daemon._outbox
+        self.read, self.may_go_on = threading.Event(), threading.Event()
+        rebuild = self.daemon._rebuilder._rebuild
+
+        def slowly():
+            plan = rebuild()
+            self.read.set()
+            self.may_go_on.wait(60)
+            return plan
+
+        self.daemon._rebuilder._rebuild = slowly
+        self.thread = threading.Thread(target=self.daemon.run)
+        self.thread.start()
+
+    def in_flight(self):
+        return self.outbox.counts()["in_flight"]
+
+    def close(self):
+        self.may_go_on.set()
+        self.daemon.stop()
+        self.thread.join(30)
+
+
+@pytest.fixture
+def inside(tmp_path, broker, peer):
+    started = []
+
+    def make(text):
+        started.append(Inside(tmp_path / "pipeline.toml", text, broker))
+        until(lambda: peer.status() and peer.status()["state"] == "running")
+        return started[-1]
+
+    yield make
+    for one in started:
+        one.close()
+
+
+def test_a_reload_that_changes_nothing_of_the_link_keeps_it(peer, start):
+    edge = start(pipeline())
+    boot = peer.status()["boot_id"]
+    edge.file.write_text(pipeline(budget_ms=90))
+    edge.process.send_signal(signal.SIGHUP)
+    until(lambda: peer.status()["boot_id"] != boot)
+    time.sleep(0.3)
+    assert [m.payload for _, m in peer.all("/availability")] == [b"online"]
+
+
+def test_a_file_that_changed_while_it_was_read_is_read_again(peer, inside):
+    one = inside(pipeline())
+    one.file.write_text(pipeline().replace("value = 0.9", "value = 0.5"))
+    one.daemon.reload()
+    assert one.read.wait(30)
+    one.file.write_text(pipeline().replace("value = 0.9", "value = 0.7"))
+    one.daemon.reload()
+    until(lambda: one.daemon._rebuilder.is_wanted)
+    one.may_go_on.set()
+
+    def asks_for_the_last():
+        peer.client.publish("d/a/s", frame(0))
+        return [c for c in peer.json("/fan") if c["value"] == 0.7]
+
+    until(asks_for_the_last)
+
+
+def test_a_plan_that_is_ready_after_the_end_began_is_discarded(broker, peer, inside):
+    one = inside(pipeline())
+    running = one.daemon._pipeline
+    one.daemon.reload()
+    assert one.read.wait(30)
+    broker.pause()
+    one.outbox.add(Outgoing("alert", "d/a/alerts", b"never acknowledged"))
+    until(lambda: one.in_flight() == 1)
+    one.daemon.stop()
+    until(lambda: one.daemon._stop_at_ns)
+    one.may_go_on.set()
+    one.thread.join(30)
+    assert not one.thread.is_alive()
+    assert one.daemon._pipeline is running
+
+
+def test_the_end_does_not_wait_for_a_tick_and_says_what_it_gives_up(broker, inside, caplog):
+    one = inside(alerts_only(tick_ms=1000))
+    broker.pause()
+    one.outbox.add(Outgoing("alert", "d/a/alerts", b"never acknowledged"))
+    until(lambda: one.in_flight() == 1)
+    time.sleep(1.45 - time.monotonic() % 1)  # ticks are on whole seconds: the first one after the deadline is far away
+    began = time.monotonic()
+    one.daemon.stop()
+    one.thread.join(30)
+    assert time.monotonic() - began < 2.2
+    assert "1 alerts were not acknowledged and are given up" in caplog.text
+
+
+def test_the_tick_of_a_reloaded_file_is_used(peer, start):
+    edge = start(alerts_only(tick_ms=1000))
+    boot = peer.status()["boot_id"]
+    edge.file.write_text(alerts_only(tick_ms=20))
+    edge.process.send_signal(signal.SIGHUP)
+
+    def times():
+        return [s["uptime_s"] for s in peer.json("/status") if s["boot_id"] != boot]
+
+    until(lambda: len(times()) >= 12)
+    assert times()[11] - times()[1] < 6, "ten periods of 0.1 s, which take ten ticks of the old file"
+
+
+def test_alerts_that_the_outbox_gives_up_are_told_once_a_second(tmp_path, caplog):
+    file = tmp_path / "pipeline.toml"
+    file.write_text(pipeline())
+    plan = build.plan_of(load_config(file))
+    daemon = Daemon(plan, lambda: plan, Outbox(2, 1), Notifier())
+    daemon._send([Outgoing("alert", "d/a/alerts", b"") for _ in range(5)])
+    for now_ns in (1, 2, 3):
+        daemon._evicted.tell(now_ns)
+    assert [r.getMessage() for r in caplog.records if "given up" in r.getMessage()] == [
+        "3 alerts were given up: more than 2 wait for the broker"
+    ]
+    daemon._wake.close()
+    daemon._selector.close()
+
+
+def test_a_refused_reload_names_the_file_in_a_line_for_each_problem(peer, start):
+    edge = start(pipeline())
+    edge.file.write_text(pipeline().replace("enter =", "entre =").replace("tick_ms", "tock_ms"))
+    edge.process.send_signal(signal.SIGHUP)
+    until(lambda: "the old file stays in force" in edge.log.read_text())
+    lines = [line for line in edge.log.read_text().splitlines() if f"reload refused: {edge.file}: " in line]
+    assert [key for line in lines for key in ("tock_ms", "rules[0].entre", "rules[1].entre") if key in line] == [
+        "tock_ms",
+        "rules[0].entre",
+        "rules[1].entre",
+    ]
+    assert max(map(len, edge.log.read_text().splitlines())) < 400

@@ -76,5 +76,5 @@ def test_run_refuses_with_every_problem_and_exit_code_3(folder: Path, capsys: py
     (folder / "p.toml").write_text(changed(("enter = 0.8", "entre = 0.8"), ("lanes = 8", "lanes = 0")))
     assert main(["run", str(folder / "p.toml")]) == 3
     said = capsys.readouterr().err
-    assert "rules[0].entre" in said
-    assert "lanes: must be" in said
+    assert f"{folder}/p.toml: rules[0].entre" in said
+    assert f"{folder}/p.toml: lanes: must be" in said
