@@ -63,6 +63,7 @@ class Daemon:
         self._rebuilder = Rebuilder(rebuild, self._wake.nudge)
         self._evicted = Tally(f"%d alerts were given up: more than {outbox.capacity} wait for the broker")
         self._faults: list[int] = []
+        self._faults_total = 0
         self._started_ns = time.monotonic_ns()
         self._next_status_ns = 0
         self._queued_bytes = 0
@@ -117,6 +118,7 @@ class Daemon:
             call(argument)
         except Exception:  # noqa: BLE001
             now_ns = time.monotonic_ns()
+            self._faults_total += 1
             self._faults = [at for at in self._faults if now_ns - at < FAULT_WINDOW_S * 1e9] + [now_ns]
             _log.exception("unexpected fault %d of %d in %g s: going to safe values", len(self._faults), FAULTS_MAX, FAULT_WINDOW_S)
             self._send(self._pipeline.go_safe(now_ns, "fault"))
@@ -211,7 +213,7 @@ class Daemon:
         report["state"] = "stopping" if self._stop_at_ns else "running" if self._transport.is_up else "waiting for the broker"
         report["link"] = {"state": self._transport.state, "connects": self._transport.connects}
         report["alerts"] |= self._outbox.counts()
-        report["faults"] = len(self._faults)
+        report["faults"] = self._faults_total
         report["rss_mb"] = resident_mb()
         self._notifier.status(self._transport.state)
         self._transport.send(Outgoing("status", self._plan.status_topic, json.dumps(report).encode()))

@@ -20,23 +20,18 @@ def _count(span: int, stage: int, counts: npt.NDArray[np.int64], longest: npt.ND
     longest[stage] = max(longest[stage], span)
 
 
-@kernel("int64(int64[:, ::1], int64, int64, int64[:, ::1], int64[::1])")
-def fold_durations(rows: npt.NDArray[np.int64], n: int, budget: int, counts: npt.NDArray[np.int64], longest: npt.NDArray[np.int64]) -> int:
+@kernel("void(int64[:, ::1], int64, int64[:, ::1], int64[::1])")
+def fold_durations(rows: npt.NDArray[np.int64], n: int, counts: npt.NDArray[np.int64], longest: npt.NDArray[np.int64]) -> None:
     """Add the durations of n messages to the histograms of their stages.
 
     Args:
         rows: int64 (capacity, S + 3), ns: S durations (0: stage not reached), then three moments: end of the last stage (0: no
             decision was made), receipt, hand-over to the socket. A hand-over holds for all rows before it that have none.
         n: rows to read.
-        budget: ns from receipt to hand-over.
         counts: int64 (S + 2, BUCKETS), added to: the stages, end to hand-over, receipt to hand-over.
         longest: int64 (S + 2,), ns, raised.
-
-    Returns:
-        How many decisions were handed over later than the budget.
     """
     stages = rows.shape[1] - 3
-    missed = 0
     handed = 0
     for i in range(n - 1, -1, -1):
         if rows[i, stages + 2]:
@@ -49,8 +44,6 @@ def fold_durations(rows: npt.NDArray[np.int64], n: int, budget: int, counts: npt
             at = max(handed, ended)
             _count(at - ended, stages, counts, longest)
             _count(at - rows[i, stages + 1], stages + 1, counts, longest)
-            missed += at - rows[i, stages + 1] > budget
-    return missed
 
 
 def bucket_value(index: int) -> int:

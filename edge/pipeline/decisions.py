@@ -66,6 +66,7 @@ class Decisions:
         clock: CLOCK_MONOTONIC in ns, or None: processing takes no time (replay).
         spent: ns of infer, decide, encode since it was last set to zero.
         at_ns: CLOCK_MONOTONIC of the message or tick that is being processed; what a frame has waited counts in a replay as well.
+        due: until when each decision must have left that was made on the clock and has not been handed over yet.
         ended_ns: when the last decision was complete, 0 for none since it was last set to zero.
         kept: predictions are appended here when it is a list.
         emit: takes what must be sent as soon as a decision is made, so that a command does not wait for the rest of its block; None:
@@ -78,6 +79,7 @@ class Decisions:
         self.wall_offset_ns = 0
         self.at_ns = 0
         self.spent = [0, 0, 0]
+        self.due: list[int] = []
         self.ended_ns = 0
         self.kept: list[Prediction] | None = None
         self.emit: Callable[[list[Outgoing]], None] | None = None
@@ -111,6 +113,8 @@ class Decisions:
             self._go_safe(moment, out)
         else:
             self.envelope.alive(moment.lane, moment.now_ns)
+        if clock is not None:
+            self.due.append(due_ns)
         if actions:
             self._act(actions, moment, out, is_late=is_late)
         if self.outputs.publishes_predictions or self.kept is not None:

@@ -49,7 +49,7 @@ class Pipeline:
     ) -> None:
         self.name = name
         self.intakes, self.features, self.decisions, self.lanes = tuple(intakes), features, decisions, lanes
-        self.times = StageTimes(decisions.terms.budget_ns)
+        self.times = StageTimes(decisions.due)
         self.withheld: dict[str, int] = {}
         self.unrouted, self.is_stopped = 0, False
         plan = features.plan

@@ -30,7 +30,11 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
             "failed": _sorted(decisions.failed),
             "by_variant": _sorted(decisions.by_variant),
         },
-        "budget": {"met": times.decisions - times.missed, "missed": times.missed, "withheld": withheld},
+        "budget": {
+            "met": decisions.made - times.late - len(decisions.due),
+            "missed": times.late + decisions.skipped.get("overrun", 0),
+            "withheld": withheld,
+        },
         "alerts": {"raised": decisions.raised, "cleared": decisions.cleared},
         "commands": {"sent": decisions.commands - withheld, "withheld": _sorted(pipeline.withheld), "blocked": _sorted(decisions.blocked)},
         "latency_us": latency,

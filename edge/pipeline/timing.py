@@ -17,13 +17,15 @@ class StageTimes:
     1 us for counting in Python.
 
     Args:
-        budget_ns: from receipt to hand-over.
+        due: until when each decision must have left that is not handed over yet; emptied here.
+
+    Attributes:
+        late: decisions that were handed over later than that.
     """
 
-    def __init__(self, budget_ns: int) -> None:
-        self.decisions = 0
-        self.missed = 0
-        self._budget_ns = budget_ns
+    def __init__(self, due: list[int]) -> None:
+        self.late = 0
+        self._due = due
         self._rows = np.zeros((_CAPACITY, len(_MEASURED) + 3), np.int64)
         self._view = self._rows.data.cast("B").cast("q")
         self._width = self._rows.shape[1]
@@ -45,14 +47,15 @@ class StageTimes:
         view[i + 6] = ended_ns
         view[i + 7] = received_ns
         view[i + 8] = 0
-        if ended_ns:
-            self.decisions += 1
         self._n += 1
         if self._n == _CAPACITY:
             self.fold()
 
     def handed_over(self, now_ns: int) -> None:
         """Everything noted so far has left through the socket now."""
+        if self._due:
+            self.late += sum([now_ns > due_ns for due_ns in self._due])
+            self._due.clear()
         last = self._n * self._width - 1
         if self._n and not self._view[last]:  # a later tick that had nothing to send is not when this one left
             self._view[last] = now_ns
@@ -61,7 +64,7 @@ class StageTimes:
 
     def fold(self) -> None:
         """Move the collected rows into the histograms."""
-        self.missed += fold_durations(self._rows, self._n, self._budget_ns, self._counts, self._longest)
+        fold_durations(self._rows, self._n, self._counts, self._longest)
         self._n = 0
 
     def summary(self) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ logging.basicConfig(level="WARNING", format="%(message)s")
 from edge.kernels.histogram import fold_durations, BUCKETS
 rows = np.array([[5, 0, 7, 1, 7]], np.int64)
 counts, longest = np.zeros((4, BUCKETS), np.int64), np.zeros(4, np.int64)
-fold_durations(rows, 1, 1000, counts, longest)
+fold_durations(rows, 1, counts, longest)
 print("hits", sum(fold_durations.stats.cache_hits.values()), "bucket", counts[0].argmax())
 """
 

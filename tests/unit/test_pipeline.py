@@ -194,6 +194,26 @@ def test_a_late_answer_is_measured_as_missed(build):
     assert report["latency_us"]["total"]["max"] == 6000.0
 
 
+def test_the_budget_counts_every_decision_and_what_was_skipped(build):
+    pipeline = build(lateness=30)
+    clock = FakeClock()
+    pipeline.run_on(clock, 0)
+    clock.now_ns = 20 * MS
+    pipeline.step(frame(1, n=105, received_ns=clock.now_ns))
+    pipeline.times.handed_over(clock.now_ns)
+    assert status(pipeline, 0)["budget"] == {"met": 5, "missed": 0, "withheld": 0}
+    for seq in (2, 4, 5):  # stamps of the block end at 105 periods
+        clock.now_ns = (104 + seq) * 20 * MS
+        pipeline.step(frame(seq, stamp_ns=clock.now_ns, received_ns=clock.now_ns))
+        pipeline.times.handed_over(clock.now_ns)
+    clock.now_ns += 45 * MS  # the first of the two that wait for 3 has waited for 65 ms by then, the other for 45
+    pipeline.tick(clock.now_ns)
+    pipeline.times.handed_over(clock.now_ns)
+    report = status(pipeline, 0)
+    assert (report["decisions"]["made"], report["decisions"]["skipped"]) == (7, {"overrun": 1})
+    assert report["budget"] == {"met": 7, "missed": 1, "withheld": 0}
+
+
 def test_silence_sends_safe_values_on_the_grid_of_ticks(build):
     pipeline = build()
     command = warm(pipeline)[0]
