@@ -149,7 +149,7 @@ def load_features(path: str | Path) -> Batch:
 def batch_of(config: RuntimeConfig) -> Batch:
     """The features of a config over stored data."""
     alone = features_only(config, lanes=1)
-    max_ahead_ns = {name: int(stream.clean.max_ahead_ms * _NS_PER_MS) for name, stream in config.streams.items()}
+    max_ahead_ns = {name: int(stream.max_ahead_ms * _NS_PER_MS) for name, stream in config.streams.items()}
     try:
         return Batch(config.name, feature_plan(config), lambda: _pipeline_of(alone, "batch", Engine, LargeBlocks), max_ahead_ns)
     except ValueError as fault:
@@ -251,7 +251,7 @@ def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig)
         high,
         config.lanes,
         lateness_ns=int(clean.lateness_ms * _NS_PER_MS),
-        max_ahead_ns=int(clean.max_ahead_ms * _NS_PER_MS),
+        max_ahead_ns=int(stream.max_ahead_ms * _NS_PER_MS),
         max_age_ns=int((clean.max_age_ms or 0) * _NS_PER_MS),
         is_synced=is_synced,
         cleaner=Cleaner(steps, config.lanes) if steps is not None else None,

@@ -185,7 +185,7 @@ class Gate:
         """Check stamps and rows; the block, or what the cleaner made of it, when rows are left."""
         n = block.n
         fault = self._stamp_fault(sender, block, wall_offset_ns)
-        if fault is not None and (self._is_synced or not self._resyncs(sender, block, RESYNC_RUN_OLD)):
+        if fault is not None and not self._is_new_truth(sender, block, fault, wall_offset_ns):
             self._refuse_stamp(sender, block, fault)
             return ()
         if self.cleaner is not None:
@@ -200,6 +200,18 @@ class Gate:
         sender.run = 0
         self.counts.used += kept
         return (block,)
+
+    def _is_new_truth(self, sender: Sender, block: Block, fault: Reason, wall_offset_ns: int) -> bool:
+        """Whether refused stamps are right, and those before them were not.
+
+        A synced clock has a judge: stamps that are nearer to wall time than the last one is ahead of it, which was then a wrong one, or
+        of a clock that has been corrected since.
+        """
+        if not self._is_synced:
+            return self._resyncs(sender, block, RESYNC_RUN_OLD)
+        wall_ns = block.received_ns + wall_offset_ns
+        is_nearer = abs(wall_ns - block.stamps_view[block.n - 1]) < sender.last_stamp - wall_ns
+        return fault is Reason.STAMP_PAST and is_nearer and self._resyncs(sender, block, RESYNC_RUN)
 
     def _clean(self, cleaner: Cleaner, sender: Sender, block: Block) -> Sequence[Block]:
         ready: Sequence[Block] = ()

@@ -40,6 +40,7 @@ def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = 
     labels = check_model(config, vector, found) if with_model else None
     check_actuators(config, found)
     _check_silence(config, found)
+    _check_lateness(config, found)
     check_rules(config, Target(labels, vector), found)
     check_topics(config, found)
 
@@ -57,6 +58,17 @@ def _check_timing(config: RuntimeConfig, found: Findings) -> None:
         if math.isfinite(config.budget_ms) and config.budget_ms >= actuator.ttl_ms:
             reason = f"must be less than ttl_ms of actuator {name!r} ({actuator.ttl_ms:g}), or a command could be void when it is sent"
             found.add("budget_ms", reason, needs=[f"{join('actuators', name)}.ttl_ms"])
+
+
+def _check_lateness(config: RuntimeConfig, found: Findings) -> None:
+    """A frame that waits for another one has its budget from its receipt: one that is released when it is gone decides nothing."""
+    if not config.features or not found.is_sound("features[0].stream", "streams"):
+        return
+    name = config.features[0].stream or ""
+    lateness_ms = config.streams[name].clean.lateness_ms
+    if 0 < lateness_ms >= config.budget_ms:
+        reason = f"must be less than budget_ms ({config.budget_ms:g}): a frame that waits so long has no time left for its decision"
+        found.add(f"{join('streams', name)}.clean.lateness_ms", reason, needs=["budget_ms"])
 
 
 def _check_silence(config: RuntimeConfig, found: Findings) -> None:

@@ -120,8 +120,8 @@ class Clean(Section, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=60_000,
-            description="how long a frame may wait for one with a lower `seq` that is still missing, and a row for a `linear` fill; "
-            "0: never waits",
+            description="how long a frame may wait for one with a lower `seq` that is still missing, and a row for a `linear` fill, "
+            "out of its budget; 0: never waits",
         ),
     ] = 0.0
     max_gap_ms: Annotated[
@@ -133,13 +133,12 @@ class Clean(Section, frozen=True, kw_only=True):
         Meta(description='older samples are dropped on arrival (needs `clock = "synced"`)'),
     ] = None
     max_ahead_ms: Annotated[
-        float,
+        Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None,
         Meta(
-            gt=0,
-            le=_YEAR_MS,
-            description="a stamp this far ahead is refused: of wall time (synced clock) or of the previous stamp (free clock)",
+            description="a stamp this far ahead is refused: of wall time (synced clock, default 2000), or of the previous stamp (free "
+            "clock, default 3600000)"
         ),
-    ] = 3_600_000.0
+    ] = None
 
 
 class Stream(Section, frozen=True, kw_only=True):
@@ -170,6 +169,11 @@ class Stream(Section, frozen=True, kw_only=True):
         Meta(description="when another stream triggers, this one's newest sample may be so old, or no vector is made; default: any age"),
     ] = None
     clean: Annotated[Clean, Meta(description="what a sample must satisfy")] = Clean()
+
+    @property
+    def max_ahead_ms(self) -> float:
+        """What ``clean.max_ahead_ms`` says, or what fits the clock."""
+        return self.clean.max_ahead_ms or (2000.0 if self.clock == "synced" else 3_600_000.0)
 
 
 class Table(Section, frozen=True, kw_only=True):

@@ -181,6 +181,29 @@ def test_rows_that_overlap_the_block_before_are_late():
     assert feed.gate.counts.late == 1
 
 
+@pytest.mark.parametrize("lead_ms", [59 * 60_000, 1500])
+def test_one_wrong_stamp_does_not_silence_a_synced_stream(lead_ms):
+    wall = 1_700_000_000 * S
+    feed = Feeder(gate_of(is_synced=True), wall_offset_ns=wall)  # a lead below max_ahead_ms
+    feed(0, wall, received=0)
+    feed(1, wall + lead_ms * MS, received=10 * MS)
+    used = sum(bool(feed(i, wall + i * 10 * MS, received=i * 10 * MS)) for i in range(2, 102))
+    counts = feed.gate.counts
+    assert (used, counts.resyncs, counts.invalid) == (100 - RESYNC_RUN + 1, 1, {Reason.STAMP_PAST: RESYNC_RUN - 1})
+
+
+def test_a_synced_clock_that_is_set_back_to_the_truth_is_followed_and_repeats_are_not():
+    wall = 1_700_000_000 * S
+    feed = Feeder(gate_of(is_synced=True), wall_offset_ns=wall)
+    for i in range(20):  # half a second ahead
+        feed(-1, wall + i * 10 * MS + S // 2, received=i * 10 * MS)
+    used = [bool(feed(-1, wall + i * 10 * MS, received=i * 10 * MS)) for i in range(20, 40)]
+    assert used == [False] * (RESYNC_RUN - 1) + [True] * (20 - RESYNC_RUN + 1)
+    for i in range(20, 40):  # a broker repeats what was sent
+        assert feed(-1, wall + i * 10 * MS, received=i * 10 * MS + S) == []
+    assert feed.gate.counts.resyncs == 1
+
+
 def test_synced_clocks_are_held_against_wall_time():
     wall = 1_700_000_000 * S
     feed = Feeder(gate_of(is_synced=True, max_age_ns=100 * MS, max_ahead_ns=50 * MS), wall_offset_ns=wall)

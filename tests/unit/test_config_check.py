@@ -101,6 +101,7 @@ MISTAKES: list[tuple[list[tuple[str, str]], str, str]] = [
     ([("safe_value = 0.3", "safe_value = 1.5")], "actuators.fan.safe_value", "within min and max"),
     ([("ttl_ms = 200", "ttl_ms = 51"), ("tick_ms = 10", "tick_ms = 13")], "tick_ms", "quarter"),
     ([("ttl_ms = 200", "ttl_ms = 50")], "budget_ms", "less than ttl_ms"),
+    ([("lateness_ms = 20", "lateness_ms = 50")], "streams.imu.clean.lateness_ms", "less than budget_ms (50)"),
     ([("stale_ms = 300", "stale_ms = 9")], "actuators.fan.stale_ms", "tick_ms"),
     ([("stale_ms = 300", "stale_ms = 100")], "actuators.fan.stale_ms", "100 ms from one decision to the next"),
     ([('hop = "100ms"', "hop = 30")], "actuators.fan.stale_ms", "300 ms from one decision to the next"),
@@ -172,6 +173,8 @@ ALLOWED: list[list[tuple[str, str]]] = [
     [NO_MODEL, ALERT_ON_FEATURE, ('score = "shaken"', 'score = "imu.ax.std.2s"'), ("{ at_enter = 0.5, at_one = 0.0 }", "1")],
     [("safe_value = 0.3", "safe_value = 1")],
     [("stale_ms = 300", "stale_ms = 101")],
+    [("lateness_ms = 20", "lateness_ms = 49")],
+    [('stamp_unit = "ms"', 'stamp_unit = "ms"\nclean = { lateness_ms = 500 }')],  # no decision waits for this stream
     [('topic = "site/{device}/temp"', 'topic = "/site/{device}/temp"')],  # common on devices
 ]  # fmt: skip
 
