@@ -27,8 +27,9 @@ from edge.inference.admission import admit
 from edge.inference.bundle import load_bundle
 from edge.inference.variants import Inference
 from edge.messages import Block, RawMessage
-from edge.pipeline.batch import Batch, Engine, LargeBlocks
+from edge.pipeline.batch import Batch
 from edge.pipeline.decisions import Decisions, Terms
+from edge.pipeline.engine import Engine, LargeBlocks
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.recipe import Pipeline
@@ -149,9 +150,11 @@ def load_features(path: str | Path) -> Batch:
 def batch_of(config: RuntimeConfig) -> Batch:
     """The features of a config over stored data."""
     alone = features_only(config, lanes=1)
-    max_ahead_ns = {name: int(stream.max_ahead_ms * _NS_PER_MS) for name, stream in config.streams.items()}
+    streams = {name: stream for name, stream in config.streams.items() if stream.kind == "telemetry"}
+    shapes = [StreamShape(name, stream.channels, stream.rate_hz, stream.max_rows) for name, stream in streams.items()]
+    max_ahead_ns = {name: int(stream.max_ahead_ms * _NS_PER_MS) for name, stream in streams.items()}
     try:
-        return Batch(config.name, feature_plan(config), lambda: _pipeline_of(alone, "batch", Engine, LargeBlocks), max_ahead_ns)
+        return Batch(config.name, feature_plan(config), lambda: _pipeline_of(alone, "batch", Engine, LargeBlocks), shapes, max_ahead_ns)
     except ValueError as fault:
         raise ConfigError([Problem(config.name, str(fault))]) from fault
 

@@ -81,6 +81,46 @@ def replay(
 
 
 @app.command()
+def features(  # noqa: PLR0913 - the options of a command
+    file: PipelineFile,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="recordings (MCAP) and tables (CSV, CSV.gz, Parquet, npz)", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="PARQUET", help="file to write", show_default=False)],
+    stream: Annotated[str | None, typer.Option("--stream", metavar="NAME", help="whose rows the tables have, if there are several")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="tables: whose rows they are; recordings: the only device wanted")
+    ] = None,
+    stamps: Annotated[str, typer.Option("--stamps", metavar="COLUMN", help="column of stamps in tables")] = "t",
+    stamp_unit: Annotated[Literal["ns", "us", "ms", "s"], typer.Option("--stamp-unit", help="of stamps that are numbers")] = "ns",
+    rate_hz: Annotated[float | None, typer.Option("--rate", metavar="HZ", min=1e-6, help="tables without stamps: rows a second")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", metavar="CHANNEL=COLUMN", help="where names differ; also seq= and device=; repeatable")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="processes; default: all cores, one for little data")] = None,
+) -> None:
+    """Compute the feature vectors of stored data, bit for bit those of the device, as a Parquet file to train on."""
+    from edge.cli.feature_options import compute_features
+
+    options = {"stream": stream, "device": device, "stamps": stamps, "stamp_unit": stamp_unit, "rate_hz": rate_hz}
+    raise typer.Exit(compute_features(file, inputs, out, columns or [], jobs, options))
+
+
+@app.command()
+def parity(
+    file: PipelineFile,
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="MCAP file made by `edge record`", show_default=False)],
+    damage: Annotated[
+        int | None, typer.Option("--damage", metavar="SEED", help="also compare on a copy with losses, repeats, disorder and bad values")
+    ] = None,
+) -> None:
+    """Show that a recording gives the same features live and in batch, bit for bit; exit code 1 if it does not."""
+    from edge.cli.parity import compare_file
+
+    raise typer.Exit(compare_file(file, recording, damage))
+
+
+@app.command()
 def record(
     output: Annotated[Path, typer.Argument(metavar="RECORDING", help="MCAP file to create", show_default=False)],
     topics: Annotated[list[str] | None, typer.Option("--topic", metavar="FILTER", help="topic filter to record; repeatable")] = None,

@@ -105,18 +105,35 @@ def rows_of(
         yield Rows(device or default_device, times[at : at + _CHUNK], _float32(table[at : at + _CHUNK]))
 
 
-def batch_rows(batch: Any, stream: StreamShape, columns: Columns, device: str | None, default_device: str) -> Iterator[Rows]:
-    """The rows of one Arrow record batch, one device after the other; see rows_of."""
+def batch_rows(
+    batch: Any,
+    stream: StreamShape,
+    columns: Columns,
+    device: str | None,
+    default_device: str,
+    made: tuple[int, float] | None = None,
+) -> Iterator[Rows]:
+    """The rows of one Arrow record batch, one device after the other; see rows_of.
+
+    Args:
+        batch, stream, columns, device, default_device: see rows_of.
+        made: there are no stamps: how many rows came before, and the rate in Hz.
+    """
     wanted = {channel: columns.names.get(channel, channel) for channel in stream.channels}
-    check_columns(batch.schema.names, stream, columns)
+    check_columns(batch.schema.names, stream, columns, has_stamps=made is None)
     values = np.empty((batch.num_rows, len(wanted)), np.float32)
     for c, name in enumerate(wanted.values()):
         values[:, c] = _float32(_numbers(_column(batch, name), f"{stream.name}: column {name!r}"))
-    stamps = _stamps(_column(batch, columns.stamps), f"{stream.name}: column {columns.stamps!r}", columns.unit)
+    if made is None:
+        stamps = _stamps(_column(batch, columns.stamps), f"{stream.name}: column {columns.stamps!r}", columns.unit)
+    else:
+        stamps = _made_stamps(batch.num_rows, made[1], stream.name, made[0])
     seq = None
     if name := columns.optional("seq", stream, batch.schema.names):
         seq = _integers(_whole(_column(batch, name), f"column {name!r}"), f"column {name!r}", "ns")
     owner = columns.optional("device", stream, batch.schema.names)
+    if made is not None and device is None and owner:
+        raise ValueError(f"{stream.name}: rows of several devices (column {owner!r}) need stamps of their own")
     if device is not None or not owner:
         yield Rows(device or default_device, stamps, values, seq)
         return
@@ -127,13 +144,14 @@ def batch_rows(batch: Any, stream: StreamShape, columns: Columns, device: str | 
             yield Rows(name, stamps[mask], values[mask], None if seq is None else seq[mask])
 
 
-def check_columns(there: list[str], stream: StreamShape, columns: Columns) -> None:
+def check_columns(there: list[str], stream: StreamShape, columns: Columns, *, has_stamps: bool = True) -> None:
     """Refuse a table without the columns that the stream needs.
 
     Raises:
         ValueError: names the column, and the one that was probably meant.
     """
-    for channel, name in {"": columns.stamps, **{channel: columns.names.get(channel, channel) for channel in stream.channels}}.items():
+    wanted = {channel: columns.names.get(channel, channel) for channel in stream.channels}
+    for channel, name in (wanted | {"": columns.stamps} if has_stamps else wanted).items():
         if there.count(name) > 1:
             raise ValueError(f"{stream.name}: the table has {there.count(name)} columns {name!r}")
         if name not in there:
@@ -261,11 +279,11 @@ def _matrix(values: Any, stream: StreamShape) -> npt.NDArray[Any]:
     return table
 
 
-def _made_stamps(n: int, rate_hz: float | None, name: str) -> npt.NDArray[np.int64]:
+def _made_stamps(n: int, rate_hz: float | None, name: str, before: int = 0) -> npt.NDArray[np.int64]:
     """The stamps that ``Pipeline.push`` gives to rows without any."""
     if rate_hz is None or not rate_hz > 0:
         raise ValueError(f"{name}: rows without stamps need rate_hz, here or in the pipeline file")
-    stamps: npt.NDArray[np.int64] = np.rint(np.arange(1, n + 1) * (1e9 / rate_hz)).astype(np.int64)
+    stamps: npt.NDArray[np.int64] = np.rint(np.arange(before + 1, before + n + 1) * (1e9 / rate_hz)).astype(np.int64)
     return stamps
 
 
