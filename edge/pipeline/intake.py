@@ -1,5 +1,7 @@
 """A stream's way in: where its messages come from, how they are decoded, which are used."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +43,7 @@ class TelemetryIntake(msgspec.Struct):
         """Put samples from Python into the block.
 
         Args:
-            rows: (n, C), at most the block's capacity.
+            rows: (n, C), at most the block's capacity; or (C,), one sample.
             stamps: (n,) int ns, or None: periods of ``rate_hz`` after the stamp before.
             seq: the sender's counter, or -1.
             device: whose rows.
@@ -50,7 +52,9 @@ class TelemetryIntake(msgspec.Struct):
             ValueError: a wrong shape, or neither stamps nor a rate.
         """
         block = self.block
-        table = np.asarray(rows, np.float32)
+        table = _array(rows, np.float32, f"{self.name}: rows must be numbers of shape (n, {block.rows.shape[1]})")
+        if table.shape == block.rows.shape[1:]:
+            table = table[np.newaxis]
         if table.ndim != 2 or table.shape[1] != block.rows.shape[1] or not 1 <= len(table) <= len(block.stamps):
             raise ValueError(f"{self.name}: rows have shape {table.shape}; expected (1..{len(block.stamps)}, {block.rows.shape[1]})")
         if stamps is None:
@@ -58,13 +62,33 @@ class TelemetryIntake(msgspec.Struct):
                 raise ValueError(f"{self.name}: give stamps, or streams.{self.name}.rate_hz in the pipeline file")
             times = self.pushed_ns.get(device, 0) + np.rint(np.arange(1, len(table) + 1) * (1e9 / self.rate_hz)).astype(np.int64)
         else:
-            times = np.asarray(stamps, np.int64)
+            times = _array(stamps, np.int64, f"{self.name}: stamps must be int64 ns of shape ({len(table)},)")
             if times.shape != (len(table),):
                 raise ValueError(f"{self.name}: stamps have shape {times.shape}; expected ({len(table)},)")
         block.rows[: len(table)] = table
         block.stamps[: len(table)] = times
         block.n, block.seq = len(table), seq
         self.pushed_ns[device] = int(times[-1])
+
+    def parse(self, payload: bytes, received_ns: int | None, device: str) -> bool:
+        """Decode a message from Python into the block; false when it is refused, which is counted.
+
+        Args:
+            payload: the message.
+            received_ns: CLOCK_MONOTONIC; None: one period of ``rate_hz`` after the stamp before (1 ms without one).
+            device: whose.
+        """
+        block = self.block
+        period_ns = int(1e9 / self.rate_hz) if self.rate_hz is not None else 1_000_000
+        block.received_ns = self.pushed_ns.get(device, 0) + period_ns if received_ns is None else received_ns
+        try:
+            self.codec.decode(payload, block)
+        except Reject as reject:
+            self.gate.counts.received += 1
+            self.gate.counts.refuse(reject.reason)
+            return False
+        self.pushed_ns[device] = int(block.stamps[block.n - 1])
+        return True
 
     def drop(self, raw: RawMessage, reason: Reason) -> None:
         """Count the rows of a message that will not be used."""
@@ -139,3 +163,10 @@ class ScanIntake(msgspec.Struct):
 
 
 Intake = TelemetryIntake | ScanIntake
+
+
+def _array(values: npt.ArrayLike, kind: type[np.generic], expected: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values, kind)
+    except (TypeError, ValueError, OverflowError) as fault:
+        raise ValueError(f"{expected}, not {type(values).__name__}: {fault}") from fault

@@ -5,72 +5,23 @@ frame run on a grid of absolute multiples of the tick period, before the frame t
 the live run decided. Only stage times and budgets look at the injected clock.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy.typing as npt
 
-from edge.clean.counts import Counts
 from edge.errors import Reason, Reject
-from edge.features.rolling import RollingFeatures
-from edge.messages import Block, Command, Outgoing, Prediction, RawMessage
-from edge.pipeline.align import Aligner
-from edge.pipeline.decisions import Decisions, Moment
-from edge.pipeline.grid import TickGrid
-from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
-from edge.pipeline.lanes import Lanes
-from edge.pipeline.result import Result, result_of
-from edge.pipeline.routes import Route, Routes
-from edge.pipeline.timing import StageTimes
+from edge.messages import Block, Outgoing, Prediction, RawMessage
+from edge.pipeline.decisions import Moment
+from edge.pipeline.intake import TelemetryIntake
+from edge.pipeline.result import Result, refusals, result_of
+from edge.pipeline.routes import Route
+from edge.pipeline.state import PipelineState
 
 _END_OF_TIME_NS = 1 << 62
 
 
-class Pipeline:
-    """One pipeline file at work.
-
-    Args:
-        name: of the pipeline; also the device of streams whose topic names none.
-        intakes: the streams.
-        features: windows of every stream and lane.
-        decisions: vectors to messages.
-        lanes: the table of devices.
-        tick_ns: period of the checks that need no frame.
-
-    Attributes:
-        times: stage histograms.
-        withheld: commands that were made and not handed over, by reason.
-        unrouted, is_stopped: messages on topics that no stream has; whether what comes now is dropped and counted.
-        aligner: puts the rows of several streams in order; None where one stream has all features.
-    """
-
-    def __init__(
-        self, name: str, intakes: Sequence[Intake], features: RollingFeatures, decisions: Decisions, lanes: Lanes, tick_ns: int
-    ) -> None:
-        self.name = name
-        self.intakes, self.features, self.decisions, self.lanes = tuple(intakes), features, decisions, lanes
-        self.times = StageTimes(decisions.due)
-        self.withheld: dict[str, int] = {}
-        self.unrouted, self.is_stopped = 0, False
-        plan = features.plan
-        is_alone = len({group.stream for group in plan.groups}) <= 1
-        self.aligner = None if is_alone else Aligner(plan.stream_index[plan.trigger], len(lanes.devices))
-        self.make_batch: Callable[[], Any] | None = None  # its twin that works on stored data
-        self._grid = TickGrid(tick_ns)
-        self._now_ns = 0
-        self._features_ns = 0
-        self._routes = Routes(self.intakes, len(lanes.devices))
-        self._scan_intakes = [intake for intake in intakes if isinstance(intake, ScanIntake)]
-
-    def run_on(self, clock: Callable[[], int] | None, wall_offset_ns: int) -> None:
-        """Say what time it is.
-
-        Args:
-            clock: CLOCK_MONOTONIC in ns, or None: processing takes no time.
-            wall_offset_ns: Unix time minus CLOCK_MONOTONIC.
-        """
-        self.decisions.clock = clock
-        self.decisions.wall_offset_ns = wall_offset_ns
+class Pipeline(PipelineState):
+    """One pipeline file at work; see PipelineState for its parts."""
 
     def step(self, raw: RawMessage) -> list[Outgoing]:
         """Take one message all the way; a scan is only noted, see ``flush_scans``.
@@ -167,13 +118,6 @@ class Pipeline:
             self.decisions.send_safe(self.decisions.envelope.release(lane, device, self._now_ns), out)
         return out
 
-    def go_safe(self, now_ns: int, reason: str) -> list[Outgoing]:
-        """Move every live output to its safe value now, and latch it there until decisions flow again."""
-        out: list[Outgoing] = []
-        for lane, device in enumerate(self.lanes.devices[: len(self.lanes)]):
-            self.decisions.send_safe(self.decisions.envelope.trip(lane, device, max(self._now_ns, now_ns), reason), out)
-        return out
-
     def push(
         self,
         stream: str,
@@ -188,32 +132,56 @@ class Pipeline:
 
         Args:
             stream: name of a telemetry stream.
-            rows: (n, C) in the stream's channel order, at most ``max_rows``.
+            rows: (n, C) in the stream's channel order, at most ``max_rows``; or (C,), one sample.
             device: which device; default the pipeline's name.
             stamps: (n,) int ns; default: one period of ``rate_hz`` after the other.
             seq: the sender's counter, if any.
             received_ns: CLOCK_MONOTONIC; default: the last stamp.
 
         Raises:
-            ValueError: an unknown stream, a wrong shape, or neither stamps nor a rate.
+            ValueError: an unknown stream, a wrong shape or type, or neither stamps nor a rate.
         """
         intake = next((intake for intake in self.intakes if intake.name == stream and isinstance(intake, TelemetryIntake)), None)
         if not isinstance(intake, TelemetryIntake):
             raise ValueError(f"no telemetry stream {stream!r}; there are {', '.join(intake.name for intake in self.intakes)}")
         intake.fill(rows, stamps, seq, device or self.name)
-        block = intake.block
+        return self._take(intake, device or self.name, received_ns)
+
+    def feed(self, topic: str, payload: bytes, received_ns: int | None = None) -> Result:
+        """Push a message as a device sends it, through the codec and everything after it.
+
+        Args:
+            topic: as on the broker; it names the device.
+            payload: JSON or MessagePack, whatever the stream's format is.
+            received_ns: CLOCK_MONOTONIC; default: the message's last stamp, or one period after the message before.
+
+        Raises:
+            ValueError: no telemetry stream has this topic.
+        """
+        route = self._routes.find(topic)
+        if route is None or not isinstance(route.intake, TelemetryIntake):
+            raise ValueError(f"no telemetry stream has topic {topic!r}; there are {', '.join(one.topic.text for one in self.intakes)}")
+        before = refusals(route.intake.gate.counts)
+        if route.intake.parse(payload, received_ns, route.device):
+            return self._take(route.intake, route.device, received_ns)
+        return result_of([], [], before, refusals(route.intake.gate.counts))
+
+    def _take(self, intake: TelemetryIntake, device: str, received_ns: int | None) -> Result:
+        """Take a block from Python all the way."""
+        block, counts = intake.block, intake.gate.counts
+        before = refusals(counts)
         block.received_ns = int(block.stamps[block.n - 1]) if received_ns is None else received_ns
         out = self.tick(block.received_ns)
         self._now_ns = max(self._now_ns, block.received_ns)
         self.decisions.at_ns = block.received_ns
-        lane = self._lane_of(device or self.name, out)
+        lane = self._lane_of(device, out)
         self.lanes.touch(lane, self._now_ns)
         kept: list[Prediction] = []
         self.decisions.kept = kept
         for good in intake.gate.admit(block, lane, self.decisions.wall_offset_ns):
             self._use(intake, lane, good, out)
         self.decisions.kept = None
-        return result_of(kept, out)
+        return result_of(kept, out, before, refusals(counts))
 
     def compute(self, data: Any, **options: Any) -> Any:
         """See edge.features.compute, which calls this."""
@@ -221,59 +189,8 @@ class Pipeline:
             raise ValueError("a pipeline made by hand has no file to compute from; use edge.load_features")
         return self.make_batch().compute(data, **options)
 
-    def count_oversized(self, topic: str) -> None:
-        """A transport skipped a payload that is larger than any stream takes."""
-        route = self._routes.find(topic)
-        if route is None:
-            self.unrouted += 1
-            return
-        route.intake.gate.counts.received += 1
-        route.intake.gate.counts.refuse(Reason.TOO_LARGE)
-
-    def withhold(self, command: Command, reason: str, now_ns: int) -> list[Outgoing]:
-        """A command was not handed over, because it came too late or the link could not take it.
-
-        Returns:
-            What must be sent instead: with ``on_overrun = ["safe_state"]`` a late command is an overrun like any other.
-        """
-        self.withheld[reason] = self.withheld.get(reason, 0) + 1
-        lane = self.lanes.find(command.device)
-        out: list[Outgoing] = []
-        if self.decisions.terms.goes_safe_on_overrun and reason == "late" and lane >= 0:
-            trip = self.decisions.envelope.trip(lane, command.device, max(self._now_ns, now_ns), "overrun")
-            self.decisions.send_safe(trip, out)
-        return out
-
-    def counts(self) -> dict[str, Counts]:
-        """The accounting of every stream."""
-        return {intake.name: intake.gate.counts for intake in self.intakes}
-
     def _stopped_clock(self) -> int:
         return self._now_ns
-
-    def _seat(self, route: Route, out: list[Outgoing]) -> int:
-        """The lane of a device that has just sent something usable: what is not must not cost another one its place."""
-        if route.lane < 0:
-            route.lane = self._lane_of(route.device, out)
-            self._routes.keep(route)
-        self.lanes.touch(route.lane, self._now_ns)
-        return route.lane
-
-    def _lane_of(self, device: str, out: list[Outgoing]) -> int:
-        lane = self.lanes.find(device)
-        if lane >= 0:
-            return lane
-        lane = self.lanes.next_free()
-        if self.lanes.devices[lane]:
-            self._routes.forget(lane)
-            for intake in self.intakes:
-                intake.forget(lane, self.lanes.devices[lane])
-            self.features.reset(lane)
-            if self.aligner is not None:
-                self.aligner.forget(lane)
-            self.decisions.forget(lane, self.lanes.devices[lane], self._now_ns, out)
-        self.lanes.assign(device, lane, self._now_ns)
-        return lane
 
     def _tick_until(self, now_ns: int, out: list[Outgoing]) -> None:
         for at_ns in self._grid.until(now_ns, self._is_quiet):

@@ -385,6 +385,60 @@ def test_the_python_api_pushes_frames_and_reads_what_came_of_them(tmp_path, bund
         pipeline.push("imu", rows, stamps=[1, 2])
 
 
+def test_one_row_is_one_sample_and_other_things_are_refused_by_name(build):
+    pipeline = build()
+    assert pipeline.push("imu", [1, 2, 3]).refused == {}
+    assert pipeline.counts()["imu"].used == 1
+    for rows in ({"ax": 1.0}, b"\x00", "1,2,3", [["a", "b", "c"]], [[1, 2, 3], [4]], None):
+        with pytest.raises(ValueError, match="imu: rows"):
+            pipeline.push("imu", rows)
+    with pytest.raises(ValueError, match="imu: stamps must be int64"):
+        pipeline.push("imu", [1, 2, 3], stamps=["now"])
+    assert pipeline.counts()["imu"].received == 1
+
+
+def test_a_push_says_what_was_refused(build):
+    pipeline = build()
+    rows = [[1, 2, 3], [np.nan, 0, 0], [4, 5, 6]]
+    assert pipeline.push("imu", rows, stamps=[20 * MS, 40 * MS, 30 * MS]).refused == {"not_finite": 1}
+    assert pipeline.push("imu", rows, stamps=[20 * MS, 40 * MS, 50 * MS]).refused == {"late": 1, "not_finite": 1}
+    assert pipeline.push("imu", [1, 2, 3]).refused == {}
+
+
+def test_bytes_of_a_device_can_be_fed(build):
+    one, other = build(), build()
+    for seq in range(1, 105):
+        raw = frame(seq)
+        result = one.feed(raw.topic, raw.payload)
+        out = other.step(raw)
+        assert [p.seq for p in result.predictions] == ([seq] if seq > 100 else [])
+        assert [message.value for message in result.commands] == [o.message.value for o in out if o.kind == "command"]
+    assert one.feed("d/a/imu", b"junk").refused == {"malformed": 1}
+    assert one.feed(raw.topic, raw.payload).refused == {"duplicate": 1}
+    unstamped = msgpack.packb({"v": 1, "seq": 105, "x": b"\0" * 12})
+    assert one.feed("d/a/imu", unstamped).refused == {}
+    for topic in ("d/a/scan", "nobody/asked"):
+        with pytest.raises(ValueError, match=r"no telemetry stream has topic.*d/\{device\}/imu"):
+            one.feed(topic, b"")
+    balanced(one)
+
+
+def test_json_without_stamps_is_fed_at_the_rate(tmp_path):
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\nbudget_ms = 5\nstreams.s = { topic = "d/{device}", format = "json", channels = { a = "1" } }\n'
+        'features = [{ stream = "s", channels = ["a"], window = 2, stats = ["mean"] }]\n'
+    )
+    pipeline = load(tmp_path / "p.toml")
+    results = [pipeline.feed("d/x", b'{"a": %d}' % i) for i in range(3)]
+    assert [p.features.tolist() for result in results for p in result.predictions] == [[0.5], [1.5]]
+    assert pipeline.feed("d/x", b'{"b": 1}').refused == {"missing_field": 1}
+    assert pipeline.lanes.devices[0] == "x"
+
+
+def test_dir_lists_what_is_public():
+    assert {"load", "run", "ConfigError"} <= set(dir(edge)) == set(edge.__all__)
+
+
 def test_features_of_a_push_are_those_of_the_same_bytes_on_the_wire(build):
     one, other = build(), build()
     rng = np.random.default_rng(3)
