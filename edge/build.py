@@ -23,7 +23,7 @@ from edge.daemon.reactor import Daemon
 from edge.errors import ConfigError, Problem
 from edge.features.plan import Columns, FeaturePlan, Group, Span, StreamShape
 from edge.features.rolling import RollingFeatures
-from edge.inference.admission import admit
+from edge.inference.admissions import Admissions
 from edge.inference.bundle import load_bundle
 from edge.inference.variants import Inference
 from edge.messages import Block, RawMessage
@@ -93,21 +93,22 @@ def daemon(
     path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None, notifier: Notifier | None = None
 ) -> Daemon:
     """The daemon of a pipeline file, built and warm; see ``run``."""
+    admissions = Admissions()
 
     def rebuild() -> Plan:
         config = load_config(Path(path))
         config = config if broker_url is None else with_broker(config, broker_url)
         try:
-            return plan_of(config)
+            return plan_of(config, admissions)
         except ConfigError as fault:
             raise ConfigError(fault.problems, str(path)) from fault
 
     return Daemon(rebuild(), rebuild, Outbox(ALERTS_KEPT, ALERTS_IN_FLIGHT), notifier or Notifier.from_environment(), tap)
 
 
-def plan_of(config: RuntimeConfig) -> Plan:
-    """What the daemon needs for a config; the pipeline is warm."""
-    pipeline = pipeline_of(config)
+def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan:
+    """What the daemon needs for a config; the pipeline is warm. A model that was admitted before is neither proved nor timed again."""
+    pipeline = pipeline_of(config, admissions=admissions)
     warm_up(pipeline)
     status = config.publish.status
     subscriptions: list[tuple[str, int]] = [(TopicTemplate(s.topic).subscription, s.qos) for s in config.streams.values()]
@@ -122,7 +123,7 @@ def plan_of(config: RuntimeConfig) -> Plan:
     )
 
 
-def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None) -> Pipeline:
+def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None, admissions: Admissions | None = None) -> Pipeline:
     """A config as a pipeline.
 
     Raises:
@@ -130,7 +131,7 @@ def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None) -> Pipelin
         ConfigError: a rule names a score that does not exist.
     """
     try:
-        return _pipeline_of(config, boot_id or secrets.token_hex(4), Pipeline, RollingFeatures)
+        return _pipeline_of(config, boot_id or secrets.token_hex(4), Pipeline, RollingFeatures, admissions)
     except ValueError as fault:  # a room refuses its values although the file passed the check
         raise ConfigError([Problem(config.name, str(fault))]) from fault
 
@@ -169,10 +170,12 @@ def features_only(config: RuntimeConfig, *, lanes: int | None = None) -> Runtime
     return msgspec.structs.replace(config, model=None, rules=[], actuators={}, publish=Publish(), lanes=lanes or config.lanes)
 
 
-def _pipeline_of(config: RuntimeConfig, boot_id: str, kind: type[P], features: type[RollingFeatures]) -> P:
+def _pipeline_of(
+    config: RuntimeConfig, boot_id: str, kind: type[P], features: type[RollingFeatures], admissions: Admissions | None = None
+) -> P:
     plan = feature_plan(config)
     budget_ns = int(config.budget_ms * _NS_PER_MS)
-    model = _model(config, plan, budget_ns)
+    model = _model(config, plan, budget_ns, admissions or Admissions())
     policy = Policy(
         rule_specs(config.rules, model.labels if model is not None else (), plan.names),
         config.lanes,
@@ -270,11 +273,11 @@ def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig)
     return TelemetryIntake(name, topic, codec, gate, block, plan.stream_index[name], stream.rate_hz, is_synced)
 
 
-def _model(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int) -> Inference | None:
+def _model(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int, admissions: Admissions) -> Inference | None:
     if config.model is None:
         return None
     bundle = load_bundle(Path(config.model.bundle), config.model.version)
-    return admit(bundle, plan.names, plan.hash, budget_ns)
+    return admissions.admit(bundle, plan.names, plan.hash, budget_ns)
 
 
 def _outputs(config: RuntimeConfig) -> Outputs:
