@@ -9,6 +9,7 @@ import os
 
 for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # before any of them is imported
+# ruff: noqa: E402
 
 import argparse
 import importlib.metadata
@@ -43,7 +44,9 @@ FAMILY = ("mean", "std", "min", "max")
 Measure = Callable[[], float]  # ns per sample and channel
 
 
-def engine(stats: tuple[str, ...], *, window: int = WINDOW, hop: int = 1, rows: int = BLOCK, channels: int = CHANNELS, lanes: int = 1) -> Any:
+def engine(
+    stats: tuple[str, ...], *, window: int = WINDOW, hop: int = 1, rows: int = BLOCK, channels: int = CHANNELS, lanes: int = 1
+) -> Any:
     """A feature stage and a block for it."""
     names = {f"c{i}": "1" for i in range(channels)}
     plan = FeaturePlan(
@@ -140,7 +143,7 @@ def peer_calls(data: Any) -> dict[str, dict[str, Callable[[], Any]]]:
         "mean": {
             "bottleneck": lambda: bn.move_mean(columns, WINDOW),
             "numbagg": lambda: nb.move_mean(columns, window=WINDOW),
-            "pandas": lambda: rolling.mean(),
+            "pandas": rolling.mean,
             "polars": polars(every.rolling_mean(WINDOW)),
         },
         "std": {
@@ -157,25 +160,25 @@ def peer_calls(data: Any) -> dict[str, dict[str, Callable[[], Any]]]:
         },
         "min": {
             "bottleneck": lambda: bn.move_min(columns, WINDOW),
-            "pandas": lambda: rolling.min(),
+            "pandas": rolling.min,
             "polars": polars(every.rolling_min(WINDOW)),
         },
         "max": {
             "bottleneck": lambda: bn.move_max(columns, WINDOW),
-            "pandas": lambda: rolling.max(),
+            "pandas": rolling.max,
             "polars": polars(every.rolling_max(WINDOW)),
         },
         "median": {
             "bottleneck": lambda: bn.move_median(columns, WINDOW),
-            "pandas": lambda: rolling.median(),
+            "pandas": rolling.median,
             "polars": polars(every.rolling_median(WINDOW)),
         },
         "quantile(0.9)": {
             "pandas": lambda: rolling.quantile(0.9),
             "polars": polars(every.rolling_quantile(0.9, "linear", window_size=WINDOW)),
         },
-        "skew": {"pandas": lambda: rolling.skew(), "polars": polars(every.rolling_skew(WINDOW))},
-        "kurtosis": {"pandas": lambda: rolling.kurt(), "polars": polars(every.rolling_kurtosis(WINDOW))},
+        "skew": {"pandas": rolling.skew, "polars": polars(every.rolling_skew(WINDOW))},
+        "kurtosis": {"pandas": rolling.kurt, "polars": polars(every.rolling_kurtosis(WINDOW))},
         "cov(c1)": {
             "numbagg": lambda: nb.move_cov(columns[0], columns[1], window=WINDOW),
             "pandas": lambda: pandas_frame[0].rolling(WINDOW).cov(pandas_frame[1], ddof=0),
@@ -186,7 +189,7 @@ def peer_calls(data: Any) -> dict[str, dict[str, Callable[[], Any]]]:
             "pandas": lambda: pandas_frame[0].rolling(WINDOW).corr(pandas_frame[1]),
             "polars": polars(pl.rolling_corr("c0", "c1", window_size=WINDOW)),
         },
-        "count": {"pandas": lambda: rolling.count()},
+        "count": {"pandas": rolling.count},
         "ewma": {
             "pandas": lambda: pandas_frame.ewm(span=WINDOW, adjust=False).mean(),
             "polars": polars(every.ewm_mean(span=WINDOW, adjust=False)),
@@ -320,7 +323,8 @@ def main() -> None:
 
 
 def machine() -> str:
-    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PEERS)
     return f"{cpu}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {versions}."
 
@@ -339,7 +343,8 @@ def stream_table(data: Any, rounds: int) -> dict[str, list[float]]:
     for name, values in found.items():
         print(f"| {name} | {spread(values)} |")
     names = list(found)
-    print(f"\nRiver takes {spread(ratios(found, names[2], names[1]), 0)} times as long as edge with a vector at every sample.\n", flush=True)
+    times = spread(ratios(found, names[2], names[1]), 0)
+    print(f"\nRiver takes {times} times as long as edge with a vector at every sample.\n", flush=True)
     return found
 
 

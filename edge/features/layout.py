@@ -185,6 +185,6 @@ def scratch_of(layout: Layout) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
         Samples (float64, twice the largest window), samples as float32, stamps; cosines and sines of the largest transform.
     """
     n = max(layout.largest, layout.spectrum, 1024)
-    half = max(layout.spectrum // 2, 1)
-    angles = 2.0 * np.pi * np.arange(half) / (2 * half)
-    return np.zeros(2 * n), np.zeros(n, np.float32), np.zeros(n, np.int64), np.concatenate([np.cos(angles), np.sin(angles)])
+    lengths = [2 << i for i in range(max(layout.spectrum, 2).bit_length() - 1)]  # 2, 4, ... up to the largest transform
+    angles = np.concatenate([2.0 * np.pi * np.arange(length // 2) / length for length in lengths])
+    return np.zeros(2 * n + 1), np.zeros(n, np.float32), np.zeros(n, np.int64), np.concatenate([np.cos(angles), np.sin(angles)])

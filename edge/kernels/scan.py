@@ -1,8 +1,11 @@
 """What is read off a window when a vector is due: samples at its ends, and statistics that walk over all of it, spectra among them.
 
 Costs O(W), for spectra O(W log W), a vector instead of a sample: these statistics depend on the whole window at once (its own mean, its
-own range, its own order in time), and nothing smaller than the window carries over from one vector to the next. For spectra a sliding
-Goertzel filter would carry over, but pays for every bin at every sample; see benchmarks/README.md.
+own range, its own order in time), and nothing smaller than the window carries over from one vector to the next.
+
+Spectra come from an FFT. A sliding filter (Goertzel, sliding DFT) carries over from sample to sample and is cheaper when vectors are due more
+often than about every quarter of a window (measured: benchmarks/features/spectra.py), but it needs a window of fixed length, drifts,
+and cannot start anew after a gap without the window being read in any case.
 """
 
 from typing import Any
@@ -128,16 +131,19 @@ def apply_function(
 def spectrum(w: Any, n: int, size: int, twiddles: Any, table: int) -> float:
     """Power spectrum of w[:n], mean removed, Hann window, zero-padded to ``size``, a power of two; into w[: size // 2 + 1].
 
+    Real samples go through a transform of half the size, two by two as real and imaginary parts.
+
     Args:
-        w: float64 (2 * size,): the samples; overwritten.
+        w: float64 (2 * size + 1,): the samples; overwritten.
         n: samples, at most size.
-        size: of the transform.
-        twiddles: cos and sin of 2 pi k / table for k < table / 2, one after the other.
-        table: at least size.
+        size: of the transform, at least 2.
+        twiddles: float64 (2 * table,): cos, then sin, of 2 pi k / length for k < length / 2, at length / 2 - 1 for each length.
+        table: entries of each.
 
     Returns:
         What a bin must be multiplied with for the mean square within it, as scipy.signal.periodogram's density times its bin width.
     """
+    half = size >> 1
     mean = 0.0
     for j in range(n):
         mean += w[j] - w[0]
@@ -152,19 +158,35 @@ def spectrum(w: Any, n: int, size: int, twiddles: Any, table: int) -> float:
         weight += hann * hann
         w[j] = (w[j] - mean) * hann
         c, s = c * turn_re - s * turn_im, c * turn_im + s * turn_re
-    for j in range(n, 2 * size):
+    for j in range(n, size):
         w[j] = 0.0
-    _transform(w, size, twiddles, table)
-    half = size >> 1
-    for k in range(half + 1):
-        power = w[k] * w[k] + w[size + k] * w[size + k]
-        w[k] = power if k == 0 or k == half else 2.0 * power
+    re = size
+    im = size + half
+    for j in range(half):
+        w[re + j] = w[2 * j]
+        w[im + j] = w[2 * j + 1]
+    _transform(w, re, im, half, twiddles, table)
+    first = w[re] + w[im]
+    last = w[re] - w[im]
+    for j in range(1, half):
+        # The spectra of the even and of the odd samples, taken apart; the latter turned by its half step.
+        even_re = 0.5 * (w[re + j] + w[re + half - j])
+        even_im = 0.5 * (w[im + j] - w[im + half - j])
+        odd_re = 0.5 * (w[im + j] + w[im + half - j])
+        odd_im = 0.5 * (w[re + half - j] - w[re + j])
+        cos = twiddles[half - 1 + j]
+        sin = -twiddles[table + half - 1 + j]
+        real = even_re + odd_re * cos - odd_im * sin
+        imaginary = even_im + odd_re * sin + odd_im * cos
+        w[j] = 2.0 * (real * real + imaginary * imaginary)
+    w[0] = first * first
+    w[half] = last * last
     return 1.0 / (weight * size) if weight > 0.0 else 0.0
 
 
 @part
-def _transform(w: Any, size: int, twiddles: Any, table: int) -> None:
-    """Radix-2 Fourier transform in place: real parts in w[:size], imaginary ones in w[size : 2 * size]."""
+def _transform(w: Any, re: int, im: int, size: int, twiddles: Any, table: int) -> None:
+    """Radix-2 Fourier transform in place: real parts in w[re : re + size], imaginary ones in w[im : im + size]."""
     j = 0
     for i in range(1, size):
         bit = size >> 1
@@ -173,24 +195,23 @@ def _transform(w: Any, size: int, twiddles: Any, table: int) -> None:
             bit >>= 1
         j ^= bit
         if i < j:
-            w[i], w[j] = w[j], w[i]
-            w[size + i], w[size + j] = w[size + j], w[size + i]
+            w[re + i], w[re + j] = w[re + j], w[re + i]
+            w[im + i], w[im + j] = w[im + j], w[im + i]
     length = 2
     while length <= size:
         half = length >> 1
-        step = table // length
         for start in range(0, size, length):
             for k in range(half):
-                cos = twiddles[k * step]
-                sin = -twiddles[(table >> 1) + k * step]
+                cos = twiddles[half - 1 + k]
+                sin = -twiddles[table + half - 1 + k]
                 a = start + k
                 b = a + half
-                re = w[b] * cos - w[size + b] * sin
-                im = w[b] * sin + w[size + b] * cos
-                w[b] = w[a] - re
-                w[size + b] = w[size + a] - im
-                w[a] += re
-                w[size + a] += im
+                real = w[re + b] * cos - w[im + b] * sin
+                imaginary = w[re + b] * sin + w[im + b] * cos
+                w[re + b] = w[re + a] - real
+                w[im + b] = w[im + a] - imaginary
+                w[re + a] += real
+                w[im + a] += imaginary
         length <<= 1
 
 

@@ -235,7 +235,7 @@ def _read_windows(
 ) -> None:  # fmt: skip
     """Jobs without a state of their own: they look at the window whenever a vector is due."""
     mask = capacity - 1
-    scratch = float64s(desk[k.D_SCRATCH], desk[k.D_SCRATCH_SIZE])
+    scratch = float64_pointer(desk[k.D_SCRATCH])
     for v in range(dues):
         head = heads[due[v]]
         i = tail + due[v]
@@ -254,8 +254,8 @@ def _read_windows(
             size = 2
             while size < n:
                 size *= 2
-            twiddles = float64s(desk[k.D_TWIDDLES], desk[k.D_N_TWIDDLES])
-            unit = spectrum(scratch, n, size, twiddles, desk[k.D_N_TWIDDLES])
+            twiddles = float64_pointer(desk[k.D_TWIDDLES])
+            unit = spectrum(scratch, n, size, twiddles, desk[k.D_N_TWIDDLES] // 2)
             lasts = i64[stamps + (i & mask)] - i64[stamps + (head & mask)]
             rate = (n - 1) / (lasts * _SECONDS) if n > 1 else 0.0
             read_spectrum(scratch, size, unit, rate, entries, e0, e1, numbers, values, width, v)
