@@ -3,9 +3,9 @@
 Costs O(W), for spectra O(W log W), a vector instead of a sample: these statistics depend on the whole window at once (its own mean, its
 own range, its own order in time), and nothing smaller than the window carries over from one vector to the next.
 
-Spectra come from an FFT. A sliding filter (Goertzel, sliding DFT) carries over from sample to sample and is cheaper when vectors are due more
-often than about every quarter of a window (measured: benchmarks/features/spectra.py), but it needs a window of fixed length, drifts,
-and cannot start anew after a gap without the window being read in any case.
+Spectra come from an FFT. A sliding filter (Goertzel, sliding DFT) carries over from sample to sample and is cheaper when vectors are due
+more often than about every quarter of a window (measured: benchmarks/features/spectra.py), but it needs a window of fixed length,
+drifts, and cannot start anew after a gap without the window being read in any case.
 """
 
 from typing import Any
