@@ -5,13 +5,14 @@ elsewhere: the broker is dialled in a helper thread, a new pipeline is built in 
 """
 
 import gc
-import json
 import logging
 import selectors
 import signal
 import time
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from edge.daemon.memory import release_compiler, resident_mb
 from edge.daemon.notify import Notifier
@@ -216,7 +217,7 @@ class Daemon:
         report["faults"] = self._faults_total
         report["rss_mb"] = resident_mb()
         self._notifier.status(self._transport.state)
-        self._transport.send(Outgoing("status", self._plan.status_topic, json.dumps(report).encode()))
+        self._transport.send(Outgoing("status", self._plan.status_topic, msgspec.json.encode(report)))
 
     def _set_wall_offset(self) -> None:
         offset_ns = time.time_ns() - time.monotonic_ns()

@@ -11,6 +11,7 @@ from edge.kernels import layout as k
 from edge.kernels.window import reset_stream, update_windows
 from edge.messages import Block
 
+_LATEST = 33  # stamps that tell how fast a sender is
 _STATE_VERSION = b"edge-windows-1\n"
 
 
@@ -154,6 +155,33 @@ class RollingFeatures:
         for row in rows:
             row[:] = np.frombuffer(state, row.dtype, len(row), at)
             at += row.nbytes
+
+    def waiting(self, used: int) -> dict[str, int]:
+        """Of the lanes in use, how many lack which window before they can have a vector; each named by the window's first feature.
+
+        Args:
+            used: number of lanes in use, which are the first ones.
+        """
+        groups = self.plan.layout.groups
+        cold = (self._i64[:used, groups[:, k.G_STATE] + k.H_WARM] == 0).sum(axis=0)
+        return {self.plan.names[groups[g, k.G_FEATURES]]: int(cold[g]) for g in np.flatnonzero(cold)}
+
+    def step_ns(self, stream: int, used: int) -> int:
+        """The usual step between the latest stamps of a stream, of the device whose stamps are the latest; 0 while it is not known."""
+        ring, capacity, state = (int(self.plan.layout.streams[stream, column]) for column in (k.S_STAMPS, k.S_CAPACITY, k.S_STATE))
+        tails = self._i64[:used, state + k.T_TAIL]
+        if not used or tails.max() < 2:
+            return 0
+        lane = int(np.where(tails > 1, self._i64[:used, state + k.T_LAST_STAMP], -1).argmax())
+        tail = int(tails[lane])
+        places = ring + (np.arange(max(tail - _LATEST, tail - capacity, 0), tail) & (capacity - 1))
+        steps = np.sort(np.diff(self._i64[lane, places]))
+        return int(steps[len(steps) // 2])
+
+    def tallies(self, stream: int, used: int) -> tuple[int, int]:
+        """Gaps and overflows of a stream at once; see ``gaps`` and ``overflows``."""
+        gaps, overflows = (self._evicted[stream] + self._counters(stream, slice(used))).tolist()
+        return gaps, overflows
 
     def gaps(self, stream: int) -> int:
         """Gaps seen in a stream, over all lanes."""

@@ -46,9 +46,32 @@ def fold_durations(rows: npt.NDArray[np.int64], n: int, counts: npt.NDArray[np.i
             _count(at - rows[i, stages + 1], stages + 1, counts, longest)
 
 
+@kernel("int64(int64)")
 def bucket_value(index: int) -> int:
     """Largest duration, in ns, that falls into a bucket."""
     if index < 2 * STEPS:
         return index
-    octave, step = divmod(index, STEPS)
-    return ((STEPS + step + 1) << (octave - 1)) - 1
+    return ((STEPS + index % STEPS + 1) << (index // STEPS - 1)) - 1
+
+
+@kernel("void(int64[:, ::1], int64[::1], int64[:, ::1])")
+def read_quantiles(counts: npt.NDArray[np.int64], longest: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
+    """Number, median and 99th percentile of every stage.
+
+    Args:
+        counts: int64 (S, BUCKETS).
+        longest: int64 (S,), ns.
+        out: int64 (S, 3), written: durations counted, then ns, at most the longest.
+    """
+    for s in range(counts.shape[0]):
+        total = 0
+        for b in range(counts.shape[1]):
+            total += counts[s, b]
+        out[s, 0] = total
+        below = 0
+        q = 1
+        for b in range(counts.shape[1]):
+            below += counts[s, b]
+            while q < 3 and total and below >= total * (0.5 if q == 1 else 0.99):
+                out[s, q] = min(bucket_value(b), longest[s])
+                q += 1

@@ -29,6 +29,7 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
             "skipped": _sorted(decisions.skipped),
             "failed": _sorted(decisions.failed),
             "by_variant": _sorted(decisions.by_variant),
+            "waiting": pipeline.features.waiting(len(pipeline.lanes)),
         },
         "budget": {
             "met": decisions.made - times.late - len(decisions.due),
@@ -43,7 +44,11 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
 
 def _stream(pipeline: Pipeline, intake: Intake) -> dict[str, Any]:
     counts = intake.gate.counts
-    index = intake.index if isinstance(intake, TelemetryIntake) else None
+    used = len(pipeline.lanes)
+    gaps = overflows = step_ns = 0
+    if isinstance(intake, TelemetryIntake):
+        gaps, overflows = pipeline.features.tallies(intake.index, used)
+        step_ns = pipeline.features.step_ns(intake.index, used)
     return {
         "received": counts.received,
         "used": counts.used,
@@ -55,8 +60,9 @@ def _stream(pipeline: Pipeline, intake: Intake) -> dict[str, Any]:
         "lost_frames": counts.lost_frames,
         "resyncs": counts.resyncs,
         "cleaning": _cleaning(intake),
-        "gaps": pipeline.features.gaps(index) if index is not None else 0,
-        "overflows": pipeline.features.overflows(index) if index is not None else 0,
+        "gaps": gaps,
+        "overflows": overflows,
+        "rate_hz": round(1e9 / step_ns, 3) if step_ns > 0 else None,
     }
 
 
@@ -68,4 +74,4 @@ def _cleaning(intake: Intake) -> dict[str, Any]:
 
 
 def _sorted(counts: dict[Any, int]) -> dict[str, int]:
-    return {str(name): counts[name] for name in sorted(counts)}
+    return {str(name): counts[name] for name in sorted(counts)} if counts else {}

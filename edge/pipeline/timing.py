@@ -1,9 +1,8 @@
 """How long each stage of a frame took. Owns the histograms; is told every moment and reads no clock."""
 
 import numpy as np
-import numpy.typing as npt
 
-from edge.kernels.histogram import BUCKETS, bucket_value, fold_durations
+from edge.kernels.histogram import BUCKETS, fold_durations, read_quantiles
 
 STAGES = ("decode", "clean", "features", "infer", "decide", "encode", "send", "total")
 _MEASURED = STAGES[:-2]
@@ -32,6 +31,7 @@ class StageTimes:
         self._n = 0
         self._counts = np.zeros((len(STAGES), BUCKETS), np.int64)
         self._longest = np.zeros(len(STAGES), np.int64)
+        self._quantiles = np.zeros((len(STAGES), 3), np.int64)
 
     def add(self, durations: tuple[int, int, int, int, int, int], ended_ns: int, received_ns: int) -> None:
         """Note one message.
@@ -70,20 +70,9 @@ class StageTimes:
     def summary(self) -> dict[str, dict[str, float]]:
         """p50, p99, max in microseconds and the count, for each stage that was reached."""
         self.fold()
+        read_quantiles(self._counts, self._longest, self._quantiles)
         result = {}
-        for stage, name in enumerate(STAGES):
-            total = int(self._counts[stage].sum())
+        for name, longest, (total, p50, p99) in zip(STAGES, self._longest.tolist(), self._quantiles.tolist(), strict=True):
             if total:
-                cumulated = np.cumsum(self._counts[stage])
-                longest = int(self._longest[stage])
-                result[name] = {
-                    "p50": _quantile(cumulated, total, 0.50, longest),
-                    "p99": _quantile(cumulated, total, 0.99, longest),
-                    "max": longest / 1000,
-                    "count": total,
-                }
+                result[name] = {"p50": p50 / 1000, "p99": p99 / 1000, "max": longest / 1000, "count": total}
         return result
-
-
-def _quantile(cumulated: npt.NDArray[np.int64], total: int, q: float, longest: int) -> float:
-    return min(bucket_value(int(np.searchsorted(cumulated, q * total))), longest) / 1000

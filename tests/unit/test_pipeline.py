@@ -435,6 +435,33 @@ def test_json_without_stamps_is_fed_at_the_rate(tmp_path):
     assert pipeline.lanes.devices[0] == "x"
 
 
+TWO_KINDS = """
+name = "two"
+budget_ms = 5
+streams.a = { topic = "a/{device}", rate_hz = 50, channels = { x = "1" } }
+streams.b = { topic = "b/{device}", rate_hz = 50, channels = { x = "1" } }
+features = [
+  { stream = "a", channels = ["x"], window = 2, stats = ["mean"] },
+  { stream = "b", channels = ["x"], window = 2, stats = ["mean", "std"] },
+]
+"""
+
+
+def test_the_status_names_the_windows_that_a_first_vector_waits_for_and_the_rate(tmp_path):
+    (tmp_path / "p.toml").write_text(TWO_KINDS)
+    pipeline = load(tmp_path / "p.toml")
+    assert status(pipeline, 0)["decisions"]["waiting"] == {}
+    for device in "pq":
+        pipeline.push("a", [[1.0]] * 5, device=device)
+    report = status(pipeline, 0)
+    assert report["decisions"]["waiting"] == {"b.x.mean.2": 2}
+    assert [report["streams"][name]["rate_hz"] for name in "ab"] == [50.0, None]
+    pipeline.push("b", [[1.0]], device="q", stamps=[MS])
+    pipeline.push("b", [[1.0]], device="q", stamps=[3 * MS])
+    report = status(pipeline, 0)
+    assert (report["decisions"]["waiting"], report["streams"]["b"]["rate_hz"]) == ({"b.x.mean.2": 1}, 500.0)
+
+
 def test_dir_lists_what_is_public():
     assert {"load", "run", "ConfigError"} <= set(dir(edge)) == set(edge.__all__)
 
