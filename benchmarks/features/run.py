@@ -89,10 +89,10 @@ def streaming(stats: tuple[str, ...], *, window: int = WINDOW, hop: int = BLOCK,
 
 def batch(stats: tuple[str, ...], data: Any) -> Measure:
     """A whole array, a vector at every row."""
-    features, block = engine(stats, rows=len(data), channels=data.shape[1])
-    block.rows[:] = data
-    state = {"at": 0}
+    features, block = maker(stats)(len(data))
+    block.rows[:] = data[:, : block.rows.shape[1]]
     offsets = np.arange(1, len(data) + 1, dtype=np.int64) * STEP_NS
+    state = {"at": 0}
 
     def push() -> None:
         np.add(offsets, state["at"], out=block.stamps)
@@ -101,7 +101,14 @@ def batch(stats: tuple[str, ...], data: Any) -> Measure:
         features.update(0, 0, block)
 
     push()
-    return lambda: timed(push, data.size)
+    return lambda: timed(push, len(data) * len(features.plan.groups[0].channels))
+
+
+def maker(stats: tuple[str, ...]) -> Callable[[int], Any]:
+    """What makes the engine for statistics of every channel, or of the first two."""
+    if "(c1)" in stats[0]:
+        return lambda rows: engine_pair(stats[0], rows)
+    return lambda rows: engine(stats, rows=rows)
 
 
 def river_measure(data: Any) -> Measure:
@@ -206,7 +213,7 @@ def check_equal(data: Any, calls: dict[str, dict[str, Callable[[], Any]]]) -> di
     """Largest relative difference between edge and each peer, by statistic; sample skewness and kurtosis are compared by rank only."""
     worst = {}
     for stat, peers in calls.items():
-        features, block = engine((stat,), rows=len(data)) if "(c1)" not in stat else engine_pair(stat, len(data))
+        features, block = maker((stat,))(len(data))
         block.rows[:] = data[:, : block.rows.shape[1]]
         block.stamps[:] = np.arange(1, len(data) + 1) * STEP_NS
         block.n = len(data)
@@ -237,22 +244,6 @@ def as_column(result: Any) -> Any:
     if isinstance(result, pd.DataFrame | pd.Series):
         return np.asarray(result).reshape(len(result), -1)[:, 0]
     return result if result.ndim == 1 else result[0]
-
-
-def pair_measure(stat: str, data: Any) -> Measure:
-    features, block = engine_pair(stat, len(data))
-    block.rows[:] = data[:, :2]
-    state = {"at": 0}
-    offsets = np.arange(1, len(data) + 1, dtype=np.int64) * STEP_NS
-
-    def push() -> None:
-        np.add(offsets, state["at"], out=block.stamps)
-        state["at"] += len(data) * STEP_NS
-        block.n = len(data)
-        features.update(0, 0, block)
-
-    push()
-    return lambda: timed(push, len(data))
 
 
 def devices(lanes: int = 10_000, seconds: int = 2) -> Callable[[], tuple[float, int]]:
@@ -353,7 +344,7 @@ def batch_table(data: Any, calls: dict[str, dict[str, Callable[[], Any]]], round
     kept: dict[str, Any] = {}
     for stat, peers in calls.items():
         is_pair = "(c1)" in stat
-        measures = {"edge": pair_measure(stat, data) if is_pair else batch((stat,), data)}
+        measures = {"edge": batch((stat,), data)}
         for peer, call in peers.items():
             measures[peer] = lambda call=call, units=ROWS * (1 if is_pair else CHANNELS): timed(call, units)
         found = kept[stat] = repeat(measures, rounds)
