@@ -1,7 +1,7 @@
 """The only file that knows every room: a RuntimeConfig in, a Pipeline or a Daemon out. Unpacks the config; rooms take plain values."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,17 +11,20 @@ import numpy as np
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
 from edge.clean.scan_gate import ScanGate
-from edge.config.check_features import functions_of
-from edge.config.cleaning import effective_channels, effective_rate_hz, steps_of
+from edge.config.cleaning import steps_of
 from edge.config.link import link_settings, with_broker
 from edge.config.load import load as load_config
 from edge.config.outputs import actuator_limits, rule_specs
-from edge.config.types import Features, Publish, RuntimeConfig, Stream
+from edge.config.plan import feature_plan, longest_step_ns
+from edge.config.tables import joined_tables, read_tables, spec_of
+from edge.config.types import Publish, RuntimeConfig, Stream
 from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.reactor import Daemon
+from edge.daemon.tables import TableWatcher
 from edge.errors import ConfigError, Problem
-from edge.features.plan import Columns, FeaturePlan, Group, Span, StreamShape
+from edge.features.device_table import DeviceTable
+from edge.features.plan import FeaturePlan, StreamShape
 from edge.features.rolling import RollingFeatures
 from edge.inference.admissions import Admissions
 from edge.inference.bundle import load_bundle
@@ -33,6 +36,7 @@ from edge.pipeline.engine import Engine, LargeBlocks
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.recipe import Pipeline
+from edge.pipeline.tables import TableJoin
 from edge.policy import Policy
 from edge.safety import Envelope
 from edge.store.outbox import Outbox
@@ -120,7 +124,13 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan
         status.topic or f"edge/{config.name}/status",
         status.every_s,
         config.tick_ms,
+        _watcher(config, pipeline),
     )
+
+
+def _watcher(config: RuntimeConfig, pipeline: Pipeline) -> TableWatcher | None:
+    files = {name: (spec_of(table), table.refresh_s) for name, table in config.tables.items()}
+    return None if pipeline.tables is None else TableWatcher(pipeline.tables, files)
 
 
 def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None, admissions: Admissions | None = None) -> Pipeline:
@@ -154,8 +164,15 @@ def batch_of(config: RuntimeConfig) -> Batch:
     streams = {name: stream for name, stream in config.streams.items() if stream.kind == "telemetry"}
     shapes = [StreamShape(name, stream.channels, stream.rate_hz, stream.max_rows) for name, stream in streams.items()]
     max_ahead_ns = {name: int(stream.max_ahead_ms * _NS_PER_MS) for name, stream in streams.items()}
+    tables = read_tables(config)
     try:
-        return Batch(config.name, feature_plan(config), lambda: _pipeline_of(alone, "batch", Engine, LargeBlocks), shapes, max_ahead_ns)
+        return Batch(
+            config.name,
+            feature_plan(config),
+            lambda: _pipeline_of(alone, "batch", Engine, LargeBlocks, tables=tables),
+            shapes,
+            max_ahead_ns,
+        )
     except ValueError as fault:
         raise ConfigError([Problem(config.name, str(fault))]) from fault
 
@@ -171,7 +188,12 @@ def features_only(config: RuntimeConfig, *, lanes: int | None = None) -> Runtime
 
 
 def _pipeline_of(
-    config: RuntimeConfig, boot_id: str, kind: type[P], features: type[RollingFeatures], admissions: Admissions | None = None
+    config: RuntimeConfig,
+    boot_id: str,
+    kind: type[P],
+    features: type[RollingFeatures],
+    admissions: Admissions | None = None,
+    tables: Mapping[str, DeviceTable] | None = None,
 ) -> P:
     plan = feature_plan(config)
     budget_ns = int(config.budget_ms * _NS_PER_MS)
@@ -179,7 +201,7 @@ def _pipeline_of(
     policy = Policy(
         rule_specs(config.rules, model.labels if model is not None else (), plan.names),
         config.lanes,
-        _longest_step_ns(config),
+        longest_step_ns(config),
         model.name if model is not None else "",
         model.version if model is not None else "",
     )
@@ -192,25 +214,11 @@ def _pipeline_of(
     )
     decisions = Decisions(model, policy, Envelope(actuator_limits(config.actuators), config.lanes, boot_id), _outputs(config), lanes, terms)
     intakes = [_intake(name, stream, plan, config) for name, stream in config.streams.items()]
-    return kind(config.name, intakes, features(plan, config.lanes), decisions, lanes, config.tick_ms * _NS_PER_MS)
-
-
-def feature_plan(config: RuntimeConfig) -> FeaturePlan:
-    """The feature vector of a config; the model is not looked at, and need not exist yet."""
-    shapes = [
-        StreamShape(
-            name,
-            effective_channels(config, name),
-            effective_rate_hz(stream),
-            stream.max_rows,
-            int((stream.clean.max_gap_ms or 0) * _NS_PER_MS),
-            stream.clean.on_gap == "reset",
-            int((stream.asof_max_ms or 0) * _NS_PER_MS),
-        )
-        for name, stream in config.streams.items()
-        if stream.kind == "telemetry"
-    ]
-    return FeaturePlan(shapes, [_group(entry, config) for entry in config.features])
+    pipeline = kind(config.name, intakes, features(plan, config.lanes), decisions, lanes, config.tick_ms * _NS_PER_MS)
+    if config.tables:
+        rows = read_tables(config) if tables is None else tables
+        pipeline.tables = TableJoin(pipeline.features, lanes, joined_tables(config, rows))
+    return pipeline
 
 
 def warm_up(pipeline: Pipeline) -> None:
@@ -221,25 +229,6 @@ def warm_up(pipeline: Pipeline) -> None:
             cleaner = intake.gate.cleaner
             pipeline.features.update(intake.index, 0, intake.block if cleaner is None else cleaner.warm_up())
     pipeline.times.fold()
-
-
-def _longest_step_ns(config: RuntimeConfig) -> int:
-    """Longest time between two decisions with no gap in the input: the hop, and the longest step between samples. 0: any."""
-    if not config.features or not (max_gap_ms := config.streams[config.features[0].stream or ""].clean.max_gap_ms):
-        return 0
-    hop, rate_hz = Span.parse(config.features[0].hop), effective_rate_hz(config.streams[config.features[0].stream or ""])
-    gap_ns = int(max_gap_ms * _NS_PER_MS)
-    hop_ns = hop.value if hop.by_time else int(hop.value * 1e9 / rate_hz) if rate_hz else hop.value * gap_ns
-    return hop_ns + gap_ns
-
-
-def _group(entry: Features, config: RuntimeConfig) -> Group | Columns:
-    if entry.table is not None:
-        return Columns(entry.table, {column: config.tables[entry.table].columns[column] for column in entry.columns})
-    functions = functions_of(entry.module) if entry.module is not None else {}
-    return Group(
-        entry.stream or "", tuple(entry.channels), Span.parse(entry.window or 0), Span.parse(entry.hop), tuple(entry.stats), functions
-    )
 
 
 def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig) -> Intake:

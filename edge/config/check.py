@@ -10,6 +10,7 @@ from edge.config.check_features import check_features
 from edge.config.check_model import Target, check_model
 from edge.config.check_outputs import check_actuators, check_rules
 from edge.config.check_streams import check_streams
+from edge.config.check_tables import check_tables
 from edge.config.check_topics import check_topics
 from edge.config.cleaning import effective_rate_hz
 from edge.config.findings import Findings, join
@@ -36,6 +37,7 @@ def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = 
     _check_timing(config, found)
     check_broker(config.broker, found)
     check_streams(config.streams, found)
+    check_tables(config, found)
     vector = check_features(config, found)
     labels = check_model(config, vector, found) if with_model else None
     check_actuators(config, found)

@@ -79,7 +79,8 @@ def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
     broker = msgspec.structs.replace(config.broker, **_joined(config.broker, names, base))
     features = [msgspec.structs.replace(entry, **_joined(entry, ("module",), base)) for entry in config.features]
     model = config.model and msgspec.structs.replace(config.model, **_joined(config.model, ("bundle",), base))
-    return msgspec.structs.replace(config, broker=broker, model=model, features=features)
+    tables = {name: msgspec.structs.replace(table, **_joined(table, ("path",), base)) for name, table in config.tables.items()}
+    return msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables)
 
 
 def _joined(table: msgspec.Struct, names: tuple[str, ...], base: Path) -> dict[str, Any]:

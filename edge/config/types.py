@@ -184,6 +184,10 @@ class Table(Section, frozen=True, kw_only=True):
     key: Annotated[str, Meta(min_length=1, description="column with the device's name")] = "device"
     columns: Annotated[dict[str, str], Meta(min_length=1, description="column name to unit")]
     refresh_s: Annotated[float, Meta(ge=0.1, le=86_400, description="how often the file is looked at")] = 5.0
+    max_age_s: Annotated[
+        Annotated[float, Meta(gt=0, le=3_153_600_000)] | None,
+        Meta(description="rows of a file that has not changed for longer count as missing (in the daemon); default: any age"),
+    ] = None
     missing: Annotated[
         Literal["skip", "default"], Meta(description="of a device without a row: no vectors are made, or `defaults` are used")
     ] = "skip"

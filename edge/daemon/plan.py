@@ -1,5 +1,6 @@
 """What a daemon runs."""
 
+from edge.daemon.tables import TableWatcher
 from edge.pipeline.recipe import Pipeline
 from edge.transport.link import Settings
 
@@ -13,6 +14,7 @@ class Plan:
         subscriptions: (topic filter, QoS).
         status_topic, status_every_s: where and how often counters are published.
         tick_ms: period of the reactor's ticks.
+        watcher: of the tables; None without any.
     """
 
     def __init__(
@@ -23,6 +25,22 @@ class Plan:
         status_topic: str,
         status_every_s: float,
         tick_ms: int,
+        watcher: TableWatcher | None = None,
     ) -> None:
         self.pipeline, self.settings, self.subscriptions = pipeline, settings, subscriptions
         self.status_topic, self.status_every_s, self.tick_ms = status_topic, status_every_s, tick_ms
+        self._watcher = watcher
+
+    def look_after_tables(self, wall_ns: int) -> None:
+        """Swap in tables that were read again; call often, between two frames.
+
+        Args:
+            wall_ns: Unix time.
+        """
+        if self._watcher is not None:
+            self._watcher.take(wall_ns)
+
+    def close(self) -> None:
+        """This plan is over."""
+        if self._watcher is not None:
+            self._watcher.close()

@@ -92,6 +92,7 @@ class Daemon:
         finally:
             gc.enable()
             gc.unfreeze()
+            self._plan.close()
             self._wake.close()
             self._selector.close()
 
@@ -136,6 +137,7 @@ class Daemon:
             self._next_status_ns = now_ns + int(self._plan.status_every_s * 1e9)
             self._publish_status(now_ns)
         self._evicted.tell(now_ns)
+        self._plan.look_after_tables(now_ns + self._pipeline.decisions.wall_offset_ns)
         self._take_rebuilt(now_ns)
         self._notifier.alive(now_ns)
         self._hand_over()
@@ -224,19 +226,15 @@ class Daemon:
         decisions = self._pipeline.decisions
         if abs(offset_ns - decisions.wall_offset_ns) > WALL_STEP_NS:
             if decisions.wall_offset_ns:
-                _log.warning(
-                    "the wall clock was set by %+.3f s; nothing but outgoing times follows it", (offset_ns - decisions.wall_offset_ns) / 1e9
-                )
+                step_s = (offset_ns - decisions.wall_offset_ns) / 1e9
+                _log.warning("the wall clock was set by %+.3f s; nothing but outgoing times follows it", step_s)
             decisions.wall_offset_ns = offset_ns
 
     # -- signals, stopping, reloading ----------------------------------------------------------------------------------------
 
     def _on_wake(self, signals: list[int]) -> None:
         for number in signals:
-            if number == signal.SIGHUP:
-                self._begin_reload()
-            else:
-                self._begin_stop()
+            self._begin_reload() if number == signal.SIGHUP else self._begin_stop()
         self._transport.poll(time.monotonic_ns())
 
     def stop(self) -> None:
@@ -291,6 +289,7 @@ class Daemon:
         self._publish_status(now_ns)
         self._hand_over()
         old, self._plan, self._pipeline = self._plan, plan, plan.pipeline
+        old.close()
         self._start_pipeline(old.pipeline.decisions.wall_offset_ns)
         if plan.settings != old.settings or plan.subscriptions != old.subscriptions:
             self._transport.close()
@@ -298,6 +297,5 @@ class Daemon:
         self._next_status_ns = 0
         gc.collect()
         gc.freeze()
-        _log.info(
-            "reloaded: %s runs with boot id %s; windows and counters start anew", plan.pipeline.name, plan.pipeline.decisions.terms.boot_id
-        )
+        boot_id = plan.pipeline.decisions.terms.boot_id
+        _log.info("reloaded: %s runs with boot id %s; windows and counters start anew", plan.pipeline.name, boot_id)

@@ -71,6 +71,11 @@ class LargeBlocks(RollingFeatures):
             self._run(stream, lane, block, 0, block.n)
             block.n = 0
 
+    def set_columns(self, lane: int, table: str, values: npt.NDArray[np.float32] | None) -> None:
+        """Give a lane its row of a table, for the rows that come from now on."""
+        self.flush(lane)
+        super().set_columns(lane, table, values)
+
     def reset(self, lane: int) -> None:
         """Forget everything about a lane, after its last vectors."""
         self.flush(lane)

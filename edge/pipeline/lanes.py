@@ -1,5 +1,7 @@
 """Which device has which slot of state. Owns the table of lanes; when it is full, the longest idle device gives up its place."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -12,11 +14,13 @@ class Lanes:
     Attributes:
         devices: device name by lane, "" for a lane not yet used.
         evictions: how often a device had to make room.
+        on_assign: told of every device that gets a lane.
     """
 
     def __init__(self, capacity: int) -> None:
         self.devices: list[str] = [""] * capacity
         self.evictions = 0
+        self.on_assign: Callable[[int, str], None] | None = None
         self._lane_of: dict[str, int] = {}
         self._last_ns = np.zeros(capacity, np.int64)
         self._last_view = self._last_ns.data
@@ -45,3 +49,5 @@ class Lanes:
         self.devices[lane] = device
         self._lane_of[device] = lane
         self.touch(lane, now_ns)
+        if self.on_assign is not None:
+            self.on_assign(lane, device)

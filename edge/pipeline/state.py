@@ -13,6 +13,7 @@ from edge.pipeline.grid import TickGrid
 from edge.pipeline.intake import Intake, ScanIntake
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.routes import Route, Routes
+from edge.pipeline.tables import TableJoin
 from edge.pipeline.timing import StageTimes
 
 
@@ -45,6 +46,7 @@ class PipelineState:
         plan = features.plan
         is_alone = len({group.stream for group in plan.groups}) <= 1
         self.aligner = None if is_alone else Aligner(plan.stream_index[plan.trigger], len(lanes.devices))
+        self.tables: TableJoin | None = None  # None without any
         self.make_batch: Callable[[], Any] | None = None  # its twin that works on stored data
         self._grid = TickGrid(tick_ns)
         self._now_ns = 0

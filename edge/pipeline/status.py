@@ -16,7 +16,8 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
     decisions, times = pipeline.decisions, pipeline.times
     latency = times.summary()
     withheld = sum(pipeline.withheld.values())
-    return {
+    tables = {} if pipeline.tables is None else {"tables": pipeline.tables.status(decisions.at_ns + decisions.wall_offset_ns)}
+    return tables | {
         "name": pipeline.name,
         "boot_id": decisions.terms.boot_id,
         "uptime_s": round(uptime_ns * 1e-9, 1),
@@ -24,6 +25,7 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
         "lanes": {"used": len(pipeline.lanes), "of": len(pipeline.lanes.devices), "evictions": pipeline.lanes.evictions},
         "streams": {intake.name: _stream(pipeline, intake) for intake in pipeline.intakes},
         "unrouted": pipeline.unrouted,
+        "no_vector": {"unjoined": pipeline.features.unjoined, "unaligned": pipeline.features.unaligned},
         "decisions": {
             "made": decisions.made,
             "skipped": _sorted(decisions.skipped),

@@ -268,5 +268,5 @@ def test_without_pyarrow_the_extra_is_named(alone, monkeypatch):
 def test_a_pipeline_made_by_hand_says_what_to_do(alone):
     pipeline = edge.load(alone)
     pipeline.make_batch = None
-    with pytest.raises(ValueError, match="edge.load_features"):
+    with pytest.raises(ValueError, match=r"edge\.load_features"):
         compute(pipeline, (np.arange(3), np.zeros((3, 2))))
