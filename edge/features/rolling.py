@@ -44,8 +44,8 @@ class RollingFeatures:
         self._scratch: list[npt.NDArray[Any]] = [
             np.zeros((chunk, features), np.float32),
             *numbers,
-            np.zeros(3 * k.CHUNK),
             np.zeros(8 * k.CHUNK),
+            np.zeros(10 * k.CHUNK),
             *scratch_of(layout),
         ]
         self._desk = self._make_desk(trigger_rows)
@@ -59,7 +59,7 @@ class RollingFeatures:
     def _make_desk(self, trigger_rows: int) -> npt.NDArray[np.int64]:
         """Addresses of everything that the kernel works on; all of it lives as long as this object and is never made anew."""
         layout = self.plan.layout
-        values, heads, mids, due, dues, inverses, work, samples, view, times, twiddles = self._scratch
+        values, heads, mids, due, dues, parts, work, samples, view, times, twiddles = self._scratch
         desk = np.zeros(k.DESK_SIZE, np.int64)
         tables: tuple[npt.NDArray[Any], ...] = (layout.streams, layout.groups, layout.jobs, layout.entries, layout.numbers, layout.lists)
         for place, table in zip(range(k.D_STREAMS, k.D_F32, 2), tables, strict=True):
@@ -67,8 +67,8 @@ class RollingFeatures:
         states: tuple[npt.NDArray[Any], ...] = (self._f32, self._f64, self._i64)
         for place, state in zip(range(k.D_F32, k.D_VALUES, 2), states, strict=True):
             desk[place : place + 2] = state.ctypes.data, state.shape[1]
-        places = (k.D_VALUES, k.D_HEADS, k.D_MIDS, k.D_DUE, k.D_DUES, k.D_INVERSES, k.D_WORK)
-        for place, array in zip(places, (values, heads, mids, due, dues, inverses, work), strict=True):
+        places = (k.D_VALUES, k.D_HEADS, k.D_MIDS, k.D_DUE, k.D_DUES, k.D_PARTS, k.D_WORK)
+        for place, array in zip(places, (values, heads, mids, due, dues, parts, work), strict=True):
             desk[place] = array.ctypes.data
         desk[k.D_CHUNK] = layout.chunk
         desk[[k.D_SCRATCH, k.D_SCRATCH_SIZE, k.D_X, k.D_T]] = samples.ctypes.data, len(samples), view.ctypes.data, times.ctypes.data

@@ -9,7 +9,7 @@ int64), so it can be saved and moved as bytes.
     D_STREAMS, D_N_STREAMS, D_GROUPS, D_N_GROUPS, D_JOBS, D_N_JOBS, D_ENTRIES, D_N_ENTRIES, D_NUMBERS, D_N_NUMBERS, D_LISTS, D_N_LISTS,
     D_F32, D_F32_WIDTH, D_F64, D_F64_WIDTH, D_I64, D_I64_WIDTH,
     D_VALUES, D_HEADS, D_MIDS, D_DUE, D_DUES, D_CHUNK, D_SCRATCH, D_SCRATCH_SIZE, D_X, D_T, D_VIEW, D_TWIDDLES, D_N_TWIDDLES,
-    D_VECTORS, D_VECTOR_ROWS, D_MAX_VECTORS, D_FEATURES, D_AGES, D_N_AGES, D_INVERSES, D_WORK,
+    D_VECTORS, D_VECTOR_ROWS, D_MAX_VECTORS, D_FEATURES, D_AGES, D_N_AGES, D_PARTS, D_WORK,
 ) = range(39)  # fmt: skip
 DESK_SIZE = 39
 
@@ -67,6 +67,10 @@ OP_BAND, OP_DOMINANT, OP_CENTROID, OP_SPECTRAL_ENTROPY = range(4)
 
 # Rows that go through a job at a time: the ring holds so many beyond the longest window.
 CHUNK = 64
+# What the sizes of a window's two parts come to at each row that is due, as float64, CHUNK of each: one over the rows of the back, of the
+# front (0: none), of both; whether there is a front; the front's share of the rows; front times back over both; rows of front and back.
+# Whole numbers become floating-point ones here, once for all channels: there is no vector instruction for it.
+P_BACK_INVERSE, P_FRONT_INVERSE, P_INVERSE, P_HAS_FRONT, P_FRONT_SHARE, P_WEIGHT, P_FRONT, P_BACK = (i * CHUNK for i in range(8))
 
 
 def sorted_shape(rows: int) -> tuple[int, int]:

@@ -16,8 +16,8 @@ One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Mom
 Common arguments of the passes over a chunk of n rows, all in one channel's ring ``f32[x + (i & mask)]``:
     at: where the job's state begins. fmask: capacity of the window - 1. heads, mids: int64 (n,), first row of the window and of its
     back at each row. tail: number of the first row. due, dues: rows at which a vector is due, and how many. values: float32
-    (dues, F), written. entries e0 to e1: the job's features. inverses: float64 (3, dues), one over the rows of the back, of the front, of
-    both: a division costs as much as all the rest. work: float64 (8, n), overwritten.
+    (dues, F), written. entries e0 to e1: the job's features. parts: float64, see
+    layout.P_BACK_INVERSE: a division costs as much as all the rest. work: float64 (10 * CHUNK,), overwritten.
 
 Each pass runs over the rows between two flips at once: first the running sums, one addition after the other, then what is due, which has no
 such chain and becomes vector instructions, then each feature. With a vector at every row that halves the cost.
@@ -38,6 +38,14 @@ from edge.kernels.layout import (
     OP_SKEW,
     OP_STD,
     OP_VAR,
+    P_BACK,
+    P_BACK_INVERSE,
+    P_FRONT,
+    P_FRONT_INVERSE,
+    P_FRONT_SHARE,
+    P_HAS_FRONT,
+    P_INVERSE,
+    P_WEIGHT,
 )
 
 _SECONDS = 1e-9
@@ -63,7 +71,7 @@ def due_before(due: Any, k: int, dues: int, stop: int) -> int:
 @part
 def move_moments(
     f32: Any, f64: Any, x: int, mask: int, fmask: int, at: int, heads: Any, mids: Any, tail: int, n: int, due: Any, dues: int,
-    inverses: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
+    parts: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Mean, variance and what follows from them. State: two sums of the back, two suffix sums a row of the front."""
     p1 = at + 2
@@ -99,18 +107,21 @@ def move_moments(
             work[CHUNK + q] = b2
         last = due_before(due, k, dues, stop)
         for v in range(k, last):
-            q = due[v]
-            head = heads[q]
-            has_front = 1.0 if head < mid else 0.0
-            s1 = f64[p1 + (head & fmask)]
-            s2 = f64[p2 + (head & fmask)]
-            mean = ref + work[q] * inverses[v]
-            m2 = work[CHUNK + q] - work[q] * work[q] * inverses[v]
-            delta = mean - (ref_front + s1 * inverses[CHUNK + v])
-            front = np.float64(mid - head) * inverses[2 * CHUNK + v]
-            m2 += has_front * (s2 - s1 * s1 * inverses[CHUNK + v]) + delta * delta * front * (tail + q + 1 - mid)
-            work[2 * CHUNK + v] = mean - delta * front
-            work[3 * CHUNK + v] = max(m2, 0.0) * inverses[2 * CHUNK + v]
+            slot = heads[due[v]] & fmask
+            work[2 * CHUNK + v] = f64[p1 + slot]
+            work[3 * CHUNK + v] = f64[p2 + slot]
+            work[4 * CHUNK + v] = work[due[v]]
+            work[5 * CHUNK + v] = work[CHUNK + due[v]]
+        for v in range(k, last):
+            s1 = work[2 * CHUNK + v]
+            b1_v = work[4 * CHUNK + v]
+            mean = ref + b1_v * parts[P_BACK_INVERSE + v]
+            delta = mean - (ref_front + s1 * parts[P_FRONT_INVERSE + v])
+            m2 = work[5 * CHUNK + v] - b1_v * b1_v * parts[P_BACK_INVERSE + v]
+            m2 += parts[P_HAS_FRONT + v] * (work[3 * CHUNK + v] - s1 * s1 * parts[P_FRONT_INVERSE + v])
+            m2 += delta * delta * parts[P_WEIGHT + v]
+            work[6 * CHUNK + v] = mean - delta * parts[P_FRONT_SHARE + v]
+            work[7 * CHUNK + v] = max(m2, 0.0) * parts[P_INVERSE + v]
         k = last
         r = stop
     f64[at] = b1
@@ -120,22 +131,22 @@ def move_moments(
         feature = entries[e, E_FEATURE]
         if operation == OP_MEAN:
             for v in range(dues):
-                values[v * width + feature] = work[2 * CHUNK + v]
+                values[v * width + feature] = work[6 * CHUNK + v]
         elif operation == OP_STD:
             for v in range(dues):
-                values[v * width + feature] = np.sqrt(work[3 * CHUNK + v])
+                values[v * width + feature] = np.sqrt(work[7 * CHUNK + v])
         elif operation == OP_VAR:
             for v in range(dues):
-                values[v * width + feature] = work[3 * CHUNK + v]
+                values[v * width + feature] = work[7 * CHUNK + v]
         else:
             for v in range(dues):
-                values[v * width + feature] = np.sqrt(work[2 * CHUNK + v] * work[2 * CHUNK + v] + work[3 * CHUNK + v])
+                values[v * width + feature] = np.sqrt(work[6 * CHUNK + v] * work[6 * CHUNK + v] + work[7 * CHUNK + v])
 
 
 @part
 def move_higher(
     f32: Any, f64: Any, x: int, mask: int, fmask: int, at: int, heads: Any, mids: Any, tail: int, n: int, due: Any, dues: int,
-    inverses: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
+    parts: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """Skewness and excess kurtosis. State: four sums of the back, four suffix sums a row of the front."""
     capacity = fmask + 1
@@ -188,29 +199,33 @@ def move_higher(
             work[3 * CHUNK + q] = b4
         last = due_before(due, k, dues, stop)
         for v in range(k, last):
+            slot = p + (heads[due[v]] & fmask)
+            work[4 * CHUNK + v] = f64[slot]
+            work[5 * CHUNK + v] = f64[slot + capacity]
+            work[6 * CHUNK + v] = f64[slot + 2 * capacity]
+            work[7 * CHUNK + v] = f64[slot + 3 * capacity]
+        for v in range(k, last):
             q = due[v]
-            head = heads[q]
-            has_front = 1.0 if head < mid else 0.0
-            n_front = np.float64(mid - head)
-            n_back = np.float64(tail + q + 1 - mid)
-            slot = p + (head & fmask)
-            s1 = f64[slot]
-            s2 = f64[slot + capacity]
-            s3 = f64[slot + 2 * capacity]
-            s4 = f64[slot + 3 * capacity]
+            n_front = parts[P_FRONT + v]
+            n_back = parts[P_BACK + v]
+            has_front = parts[P_HAS_FRONT + v]
+            s1 = work[4 * CHUNK + v]
+            s2 = work[5 * CHUNK + v]
+            s3 = work[6 * CHUNK + v]
+            s4 = work[7 * CHUNK + v]
             # Powers of deviations from the reference to powers of deviations from the mean, of the back and of the front.
-            mb = work[q] * inverses[v]
+            mb = work[q] * parts[P_BACK_INVERSE + v]
             sb = mb * mb
             m2 = max(work[CHUNK + q] - work[q] * mb, 0.0)
             m3 = work[2 * CHUNK + q] - 3.0 * mb * work[CHUNK + q] + 2.0 * n_back * sb * mb
             m4 = max(work[3 * CHUNK + q] - 4.0 * mb * work[2 * CHUNK + q] + 6.0 * sb * work[CHUNK + q] - 3.0 * n_back * sb * sb, 0.0)
-            mf = s1 * inverses[CHUNK + v]
+            mf = s1 * parts[P_FRONT_INVERSE + v]
             sf = mf * mf
             f2 = has_front * max(s2 - s1 * mf, 0.0)
             f3 = has_front * (s3 - 3.0 * mf * s2 + 2.0 * n_front * sf * mf)
             f4 = has_front * max(s4 - 4.0 * mf * s3 + 6.0 * sf * s2 - 3.0 * n_front * sf * sf, 0.0)
             delta = has_front * ((ref + mb) - (ref_front + mf))
-            step = delta * inverses[2 * CHUNK + v]
+            step = delta * parts[P_INVERSE + v]
             cross = delta * step * n_front * n_back
             m4 += f4 + cross * step * step * (n_front * n_front - n_front * n_back + n_back * n_back)
             m4 += 6.0 * step * step * (n_front * n_front * m2 + n_back * n_back * f2) + 4.0 * step * (n_front * m3 - n_back * f3)
@@ -218,9 +233,9 @@ def move_higher(
             m2 += f2 + cross
             # Divided by 1 and multiplied by 0 where nothing varies.
             varies = 1.0 if m2 > 0.0 else 0.0
-            variance = m2 * inverses[2 * CHUNK + v] + (1.0 - varies)
-            work[4 * CHUNK + v] = varies * m3 * inverses[2 * CHUNK + v] / (variance * np.sqrt(variance))
-            work[5 * CHUNK + v] = varies * (m4 * inverses[2 * CHUNK + v] / (variance * variance) - 3.0)
+            variance = m2 * parts[P_INVERSE + v] + (1.0 - varies)
+            work[8 * CHUNK + v] = varies * m3 * parts[P_INVERSE + v] / (variance * np.sqrt(variance))
+            work[9 * CHUNK + v] = varies * (m4 * parts[P_INVERSE + v] / (variance * variance) - 3.0)
         k = last
         r = stop
     f64[at] = b1
@@ -228,7 +243,7 @@ def move_higher(
     f64[at + 2] = b3
     f64[at + 3] = b4
     for e in range(e0, e1):
-        which = 4 if entries[e, E_OPERATION] == OP_SKEW else 5
+        which = 8 if entries[e, E_OPERATION] == OP_SKEW else 9
         feature = entries[e, E_FEATURE]
         for v in range(dues):
             values[v * width + feature] = work[which * CHUNK + v]
@@ -237,7 +252,7 @@ def move_higher(
 @part
 def move_products(
     f32: Any, f64: Any, i64: Any, x: int, y: int, stamps: int, mask: int, fmask: int, at: int, heads: Any, mids: Any, tail: int, n: int,
-    due: Any, dues: int, inverses: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
+    due: Any, dues: int, parts: Any, work: Any, entries: Any, e0: int, e1: int, values: Any, width: int,
 ) -> None:  # fmt: skip
     """How x goes with y, another channel, or with time in seconds where ``y`` is -1 (slope). State: five sums, as above."""
     capacity = fmask + 1
@@ -310,17 +325,17 @@ def move_products(
         for v in range(k, last):
             q = due[v]
             head = heads[q]
-            has_front = 1.0 if head < mid else 0.0
+            has_front = parts[P_HAS_FRONT + v]
             slot = p + (head & fmask)
             sx = f64[slot]
             sy = f64[slot + capacity]
-            mx = work[q] * inverses[v]
-            my = work[CHUNK + q] * inverses[v]
-            fx = sx * inverses[CHUNK + v]
-            fy = sy * inverses[CHUNK + v]
+            mx = work[q] * parts[P_BACK_INVERSE + v]
+            my = work[CHUNK + q] * parts[P_BACK_INVERSE + v]
+            fx = sx * parts[P_FRONT_INVERSE + v]
+            fy = sy * parts[P_FRONT_INVERSE + v]
             delta_x = step_x + mx - fx
             delta_y = step_y + my - fy
-            weight = np.float64(mid - head) * inverses[2 * CHUNK + v] * (tail + q + 1 - mid)
+            weight = parts[P_WEIGHT + v]
             cxx = work[2 * CHUNK + q] - work[q] * mx + has_front * (f64[slot + 2 * capacity] - sx * fx) + delta_x * delta_x * weight
             cyy = work[3 * CHUNK + q] - work[CHUNK + q] * my + has_front * (f64[slot + 3 * capacity] - sy * fy) + delta_y * delta_y * weight
             cxy = work[4 * CHUNK + q] - work[q] * my + has_front * (f64[slot + 4 * capacity] - sx * fy) + delta_x * delta_y * weight
@@ -342,7 +357,7 @@ def move_products(
                 values[v * width + feature] = work[7 * CHUNK + v] / work[6 * CHUNK + v] if work[6 * CHUNK + v] > 0.0 else 0.0
         elif operation == OP_COV:
             for v in range(dues):
-                values[v * width + feature] = work[7 * CHUNK + v] * inverses[2 * CHUNK + v]
+                values[v * width + feature] = work[7 * CHUNK + v] * parts[P_INVERSE + v]
         elif operation == OP_CORR:
             for v in range(dues):
                 result = 0.0

@@ -85,9 +85,7 @@ def _due(desk: Any, g: int) -> Any:
 
 
 @part
-def _book(
-    streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, mids: Any, due: Any, inverses: Any, tail: int, n: int
-) -> int:
+def _book(streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, mids: Any, due: Any, parts: Any, tail: int, n: int) -> int:
     """Where the window of group g begins at each of n rows, where its back begins, and at which rows it is due. How many are due."""
     state = streams[stream, k.S_STATE]
     stamps = streams[stream, k.S_STAMPS]
@@ -124,9 +122,16 @@ def _book(
         hops = (rows + r > 0 and stamp // hop != before // hop) if hop_by_time else (rows + r + 1) % hop == 0
         if full and hops:
             due[dues] = r
-            inverses[dues] = 1.0 / (i + 1 - mid)
-            inverses[k.CHUNK + dues] = 1.0 / max(mid - head, 1)
-            inverses[2 * k.CHUNK + dues] = 1.0 / (i + 1 - head)
+            front = np.float64(mid - head)
+            back = np.float64(i + 1 - mid)
+            parts[k.P_BACK_INVERSE + dues] = 1.0 / back
+            parts[k.P_FRONT_INVERSE + dues] = 1.0 / front if head < mid else 0.0
+            parts[k.P_INVERSE + dues] = 1.0 / (front + back)
+            parts[k.P_HAS_FRONT + dues] = 1.0 if head < mid else 0.0
+            parts[k.P_FRONT_SHARE + dues] = front / (front + back)
+            parts[k.P_WEIGHT + dues] = front * back / (front + back)
+            parts[k.P_FRONT + dues] = front
+            parts[k.P_BACK + dues] = back
             dues += 1
         before = stamp
     i64[h + k.H_FIRST] = first
@@ -136,7 +141,7 @@ def _book(
 @part
 def _move_group(
     desk: Any, streams: Any, groups: Any, jobs: Any, entries: Any, numbers: Any, lists: Any, stream: int, g: int, f32: Any, f64: Any,
-    i64: Any, heads: Any, mids: Any, due: Any, dues: int, inverses: Any, values: Any, tail: int, n: int,
+    i64: Any, heads: Any, mids: Any, due: Any, dues: int, parts: Any, values: Any, tail: int, n: int,
 ) -> None:  # fmt: skip
     """Run the jobs of a group over a chunk of rows that are in the ring already."""
     h = groups[g, k.G_STATE]
@@ -161,11 +166,11 @@ def _move_group(
         a64 = jobs[j, k.J_F64]
         ai = jobs[j, k.J_I64]
         if kind == k.MOMENTS:
-            move_moments(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, inverses, work, entries, e0, e1, values, width)
+            move_moments(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, parts, work, entries, e0, e1, values, width)
         elif kind == k.EXTREMA:
             move_extrema(f32, x, mask, fmask, a32, heads, mids, tail, n, due, dues, work, entries, e0, e1, values, width)
         elif kind == k.HIGHER:
-            move_higher(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, inverses, work, entries, e0, e1, values, width)
+            move_higher(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, parts, work, entries, e0, e1, values, width)
         elif kind == k.TREND or kind == k.COMOMENTS:
             y = -1 if kind == k.TREND else ring + jobs[j, k.J_OTHER] * capacity
             move_products(
@@ -184,7 +189,7 @@ def _move_group(
                 n,
                 due,
                 dues,
-                inverses,
+                parts,
                 work,
                 entries,
                 e0,
@@ -366,7 +371,7 @@ def update_windows(
     chunk = desk[k.D_CHUNK]
     width = desk[k.D_FEATURES]
     values = float32_pointer(desk[k.D_VALUES])
-    inverses = float64_pointer(desk[k.D_INVERSES])
+    parts = float64_pointer(desk[k.D_PARTS])
     heads = int64_pointer(desk[k.D_HEADS])
     mids = int64_pointer(desk[k.D_MIDS])
     dues = int64_pointer(desk[k.D_DUES])
@@ -410,9 +415,9 @@ def update_windows(
         for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
             h = groups[g, k.G_STATE]
             due = _due(desk, g)
-            dues[g] = _book(streams, groups, stream, g, i64, heads, mids, due, inverses, tail, n)
+            dues[g] = _book(streams, groups, stream, g, i64, heads, mids, due, parts, tail, n)
             _move_group(
-                desk, streams, groups, jobs, entries, numbers, lists, stream, g, f32, f64, i64, heads, mids, due, dues[g], inverses,
+                desk, streams, groups, jobs, entries, numbers, lists, stream, g, f32, f64, i64, heads, mids, due, dues[g], parts,
                 values, tail, n,
             )  # fmt: skip
             i64[h + k.H_HEAD] = heads[n - 1]
