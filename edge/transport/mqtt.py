@@ -6,41 +6,30 @@ predictions are never repeated.
 """
 
 import logging
-import random
 import selectors
+import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.errors import TransportError
 from edge.messages import Outgoing, RawMessage
+from edge.transport.client import Client
 from edge.transport.dial import Dialer
 from edge.transport.link import Handlers, Settings
-from edge.transport.packets import DISCONNECT, WRITE_BYTES, PacketSocket, publish_header, publish_prefix
+from edge.transport.packets import DISCONNECT, WRITE_BYTES, PacketSocket, Prefixes, publish_header
+from edge.transport.retry import Retry
 from edge.transport.versions import Versions
 
 _log = logging.getLogger(__name__)
 
 FAST_LANE_BACKLOG = 65_536  # bytes waiting beyond which predictions and status are dropped: the link does not keep up
-PREFIXES = 65_536  # topics whose encoding is remembered
-STABLE_S = 10.0  # a link that lived this long was good: the next wait is the shortest again
+ACK_DELAY_NS = 200_000_000  # a healthy peer may hold an acknowledgement back for so long (TCP_DELACK_MAX of Linux)
 GOODBYE_S = 0.3  # a broker that reads ends the connection within one round trip
 _UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
-
-
-class _Client(paho.Client):
-    """paho on a socket that is already connected."""
-
-    def __init__(self, settings: Settings, protocol: MQTTProtocolVersion) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, settings.client_id, protocol=protocol, reconnect_on_failure=False)
-        self.ready_socket: PacketSocket | None = None
-
-    def _create_socket(self) -> Any:
-        return self.ready_socket
 
 
 class MqttTransport:
@@ -76,14 +65,12 @@ class MqttTransport:
         self._dialer = Dialer(wake)
         self._versions = Versions()
         self._is_v5 = True  # of this connection
-        self._client: _Client | None = None
+        self._client: Client | None = None
         self._socket: PacketSocket | None = None
         self._received_ns = 0
         self._deadline_ns = 0  # for CONNACK
-        self._retry_ns = 0
-        self._wait_s = settings.retry_min_s
-        self._up_since_ns = 0
-        self._prefixes: dict[tuple[str, int], bytes] = {}
+        self._retry = Retry(settings.retry_min_s, settings.retry_max_s)
+        self._prefixes = Prefixes(is_v5=True)
         self._is_closing = False
         self._watches_writes = False
         self._announced = -1  # the token of our own availability message
@@ -114,7 +101,7 @@ class MqttTransport:
             self._retry_later(str(result))
         elif result is not None:
             self._open(result, now_ns)
-        elif not self._dialer.is_busy and now_ns >= self._retry_ns and not self._is_closing:
+        elif not self._dialer.is_busy and now_ns >= self._retry.due_ns and not self._is_closing:
             self._dialer.start(self._settings.address)
 
     def _open(self, sock: Any, now_ns: int) -> None:
@@ -128,22 +115,19 @@ class MqttTransport:
             on_oversized=self._handlers.on_oversized,
             on_control=self._on_control,
         )
-        client = self._client = _Client(settings, MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311)
-        client.ready_socket = self._socket
+        client = self._client = Client(settings, self._socket, is_v5=is_v5)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_slow_message
         client.on_publish = self._on_published
         client.on_disconnect = self._on_disconnect
-        if settings.username is not None:
-            client.username_pw_set(settings.username, settings.password)
-        if settings.availability_topic:
-            client.will_set(settings.availability_topic, "offline", qos=1, retain=True)
         self._refusal = ""
         self._received_ns = now_ns
         self._deadline_ns = now_ns + int(settings.address.timeout_s * 1e9)
-        self._prefixes.clear()
+        self._prefixes = Prefixes(is_v5=is_v5)
         self._watches_writes = False
+        if sys.platform == "linux":  # what we write is not acknowledged although the broker goes on sending
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.keepalive_s * 1500))
         self._selector.register(self._socket, selectors.EVENT_READ, self._on_ready)
         client.connect(settings.address.host, settings.address.port, settings.keepalive_s)
         self._settle()
@@ -191,7 +175,7 @@ class MqttTransport:
 
     # -- coming and going ----------------------------------------------------------------------------------------------------
 
-    def _on_connect(self, client: paho.Client, _userdata: object, _flags: object, reason: Any, _properties: object) -> None:
+    def _on_connect(self, _client: paho.Client, _userdata: object, _flags: object, reason: Any, _properties: object) -> None:
         if reason.is_failure:
             self._refusal = f"the broker refuses: {reason}"
             if str(reason) == _UNSUPPORTED_PROTOCOL:
@@ -199,15 +183,8 @@ class MqttTransport:
             else:
                 self._versions.failed()
             return
-        if self._is_v5:
-            # Retained copies are of unknown age; a 3.1.1 broker sends them, marked.
-            topics: Any = [
-                (topic, SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)) for topic, qos in self._subscriptions
-            ]
-        else:
-            topics = self._subscriptions
-        if topics:
-            client.subscribe(topics)
+        if self._subscriptions and self._client is not None:
+            self._client.subscribe_to(self._subscriptions)
         else:
             self._come_up()
 
@@ -227,7 +204,7 @@ class MqttTransport:
         self.connects += 1
         self.last_error = ""
         self.state = f"connected to {self._settings.address} (MQTT {version})"
-        self._up_since_ns = time.monotonic_ns()
+        self._retry.came_up(time.monotonic_ns())
         _log.info("%s", self.state)
         if self._client is not None and self._settings.availability_topic:
             self._announced = self._client.publish(self._settings.availability_topic, "online", qos=1, retain=True).mid
@@ -243,18 +220,15 @@ class MqttTransport:
             sock.close()
         if was_up:
             self._versions.lost()
+            self._retry.lost(time.monotonic_ns())
         elif is_close and not self._refusal:
             self._versions.closed()
-        if was_up and time.monotonic_ns() - self._up_since_ns > STABLE_S * 1e9:
-            self._wait_s = self._settings.retry_min_s
         self._retry_later(self._refusal or reason)
         if was_up:
             self._handlers.on_down()
 
     def _retry_later(self, reason: str) -> None:
-        wait_s = self._wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that a fleet does not return at once
-        self._retry_ns = time.monotonic_ns() + int(wait_s * 1e9)
-        self._wait_s = min(self._wait_s * 2, self._settings.retry_max_s)
+        self._retry.later(time.monotonic_ns())
         self.state = f"not connected to {self._settings.address}: {reason}"
         if reason != self.last_error and not self._is_closing:
             _log.warning("%s; trying again, at most every %g s", self.state, self._settings.retry_max_s)
@@ -267,20 +241,17 @@ class MqttTransport:
 
         Returns:
             False when it cannot leave now: the link is down or does not keep up. A command is taken only when nothing waits
-            before it, because what waits gets old.
+            before it, because what waits gets old; and when the broker's side acknowledged what was written a life of the command ago.
         """
         sock = self._socket
         if sock is None or not self.is_up:
             return False
-        if sock.is_stalled and (outgoing.kind == "command" or sock.backlog > FAST_LANE_BACKLOG):
+        is_command = outgoing.kind == "command"
+        if sock.is_stalled and (is_command or sock.backlog > FAST_LANE_BACKLOG):
             return False
-        expiry_s = -(-outgoing.ttl_ns // 1_000_000_000)
-        key = (outgoing.topic, expiry_s)
-        prefix = self._prefixes.get(key)
-        if prefix is None:
-            if len(self._prefixes) >= PREFIXES:
-                self._prefixes.clear()
-            prefix = self._prefixes[key] = publish_prefix(outgoing.topic, is_v5=self._is_v5, expiry_s=expiry_s)
+        if is_command and sock.unacked.age_ns(time.monotonic_ns()) > max(outgoing.ttl_ns, ACK_DELAY_NS):
+            return False
+        prefix = self._prefixes.of(outgoing.topic, -(-outgoing.ttl_ns // 1_000_000_000))
         payload = outgoing.payload
         sock.queue(publish_header(len(prefix) + len(payload)), prefix, payload)
         return True
@@ -316,7 +287,7 @@ class MqttTransport:
                 self._client.unsubscribe([topic for topic, _qos in self._subscriptions])
             if topic := self._settings.availability_topic:
                 # Not through paho, which holds it back while alerts are in flight, and ends the connection with its own DISCONNECT.
-                prefix = publish_prefix(topic, is_v5=self._is_v5)
+                prefix = self._prefixes.of(topic, 0)
                 sock.queue(publish_header(len(prefix) + 7, is_retained=True), prefix, b"stopped")
             sock.queue(DISCONNECT)
             sock.finish(GOODBYE_S)

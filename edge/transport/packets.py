@@ -14,9 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from edge.errors import TransportError
+from edge.transport.unacked import Unacked
 
 READ_BYTES = 65_536
 WRITE_BYTES = 1_048_576  # waiting to be written; more means that the peer does not read
+PREFIXES = 65_536  # topics whose encoding is remembered
 DISCONNECT = b"\xe0\x00"  # normal, in every version
 _PUBLISH_QOS0 = 0x30
 _RETAIN = 0x01
@@ -60,6 +62,7 @@ class PacketSocket:
         self._control = bytearray()  # whole packets for paho
         self._out: list[bytes] = []
         self.backlog = 0  # bytes in _out
+        self.unacked = Unacked(sock)
         self.is_stalled = False  # the kernel did not take everything at the last flush
 
     # -- paho's side ---------------------------------------------------------------------------------------------------------
@@ -109,6 +112,7 @@ class PacketSocket:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             try:
                 sent = self._sock.send(data)
+                self.unacked.wrote(sent)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 sent = 0
             self.backlog = len(data) - sent
@@ -258,6 +262,27 @@ def publish_prefix(topic: str, *, is_v5: bool, expiry_s: int = 0) -> bytes:
     if not is_v5:
         return prefix
     return prefix + (b"\x05\x02" + struct.pack("!I", expiry_s) if expiry_s else b"\x00")
+
+
+class Prefixes:
+    """The prefixes of one connection, remembered by topic.
+
+    Args:
+        is_v5: MQTT 5.
+    """
+
+    def __init__(self, *, is_v5: bool) -> None:
+        self._is_v5 = is_v5
+        self._known: dict[tuple[str, int], bytes] = {}
+
+    def of(self, topic: str, expiry_s: int) -> bytes:
+        """See publish_prefix."""
+        prefix = self._known.get((topic, expiry_s))
+        if prefix is None:
+            if len(self._known) >= PREFIXES:
+                self._known.clear()
+            prefix = self._known[topic, expiry_s] = publish_prefix(topic, is_v5=self._is_v5, expiry_s=expiry_s)
+        return prefix
 
 
 def publish_header(length: int, *, is_retained: bool = False) -> bytes:

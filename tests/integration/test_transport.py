@@ -22,6 +22,7 @@ from edge.transport.dial import Address, connect
 from edge.transport.link import Handlers, Settings
 from edge.transport.mqtt import MqttTransport
 from edge.transport.packets import PacketSocket, publish_header, publish_prefix
+from edge.transport.unacked import Unacked
 from edge.transport.versions import Versions
 from tests.broker import Mosquitto, free_port, needs_mosquitto
 
@@ -185,13 +186,13 @@ def test_versions_fall_back_on_evidence_and_never_for_ever():
     assert after("closed", "lost", "closed")
 
 
-def _subscribed(connection, link):
+def _subscribed(connection, link, *, is_v5=False):
     connection.settimeout(0.01)
     try:
         packet = connection.recv(1000)
     except TimeoutError:
         return False
-    connection.sendall(b"\x90\x03" + packet[2:4] + b"\x00")
+    connection.sendall(b"\x90\x04" + packet[2:4] + b"\x00\x00" if is_v5 else b"\x90\x03" + packet[2:4] + b"\x00")
     return True
 
 
@@ -284,6 +285,77 @@ def test_a_goodbye_to_a_frozen_broker_takes_a_bounded_time(broker):
     link.close()
     assert time.monotonic() - began < 5
     broker.resume()
+
+
+def test_commands_are_withheld_while_the_broker_s_side_does_not_take_what_was_written():
+    """As with a frozen broker, or a modem that lost its network: the kernel would take megabytes, and all of it would come too late."""
+    fake = socket.socket()
+    fake.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    fake.bind(("127.0.0.1", 0))
+    fake.listen()
+    link = Link(fake.getsockname()[1], availability_topic="")
+    link.turn()
+    connection, _ = fake.accept()
+    connection.settimeout(TIMEOUT_S)
+    time.sleep(0.1)
+    link.turn()
+    assert connection.recv(1000)[0] == 0x10
+    connection.sendall(b"\x20\x03\x00\x00\x00")
+    link.until(lambda: _subscribed(connection, link, is_v5=True))
+    link.up()
+
+    def send():
+        taken = link.transport.send(Outgoing("command", "out/c", b"x" * 200, ttl_ns=50_000_000))
+        link.transport.flush()
+        time.sleep(0.001)
+        return taken
+
+    taken = [send() for _ in range(1500)]
+    assert taken[0]
+    assert not any(taken[-300:]), "the kernel's buffer is far from full, and still nothing more is taken"
+    connection.setblocking(False)
+
+    def recovered():
+        with contextlib.suppress(BlockingIOError):
+            while connection.recv(65536):
+                pass
+        return send()
+
+    link.until(recovered)
+    link.close()
+    connection.close()
+    fake.close()
+
+
+def test_a_peer_that_acknowledges_late_by_habit_is_no_stall(link):
+    for _ in range(12):  # alone, a segment is acknowledged after up to 40 ms: longer than this command lives
+        assert link.transport.send(Outgoing("command", "out/c", b"go", ttl_ns=10_000_000))
+        link.transport.flush()
+        time.sleep(0.025)
+        assert link.transport.send(Outgoing("command", "out/c", b"go", ttl_ns=10_000_000))
+        link.transport.flush()
+        time.sleep(0.05)
+
+
+def test_what_is_written_has_the_age_of_its_oldest_unacknowledged_byte():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    unacked = Unacked(ours)
+    assert unacked.age_ns(time.monotonic_ns()) == 0
+    began = time.monotonic_ns()
+    for _ in range(3000):  # more marks than are kept
+        unacked.wrote(ours.send(b"x" * 100))
+        unacked._marks[-1] = (unacked._marks[-1][0], unacked._marks[-1][1] - 20_000_000)  # as if time had passed
+    assert unacked.age_ns(time.monotonic_ns()) >= 20_000_000
+    assert len(unacked._marks) <= 1024
+    assert unacked._marks[0][1] <= began
+    while unacked.age_ns(time.monotonic_ns()):
+        theirs.recv(65536)  # what is read makes room, and then all of it is acknowledged
+    assert not unacked._marks
+    ours.close()
+    theirs.close()
 
 
 def test_the_link_comes_back_by_itself_and_subscribes_again(broker, tmp_path):
