@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from edge.daemon.memory import release_compiler, resident_mb
+from edge.daemon.notices import Notices
 from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.rebuild import Rebuilder
@@ -210,14 +211,15 @@ class Daemon:
     def _start_pipeline(self, wall_offset_ns: int) -> None:
         self._pipeline.run_on(time.monotonic_ns, wall_offset_ns)
         self._pipeline.decisions.emit = self._send
+        self._notices = Notices(self._pipeline)
 
     def _publish_status(self, now_ns: int) -> None:
         report = status(self._pipeline, now_ns - self._started_ns)
         report["state"] = "stopping" if self._stop_at_ns else "running" if self._transport.is_up else "waiting for the broker"
-        report["link"] = {"state": self._transport.state, "connects": self._transport.connects}
+        link = {"state": self._transport.state, "connects": self._transport.connects}
+        report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb()}
         report["alerts"] |= self._outbox.counts()
-        report["faults"] = self._faults_total
-        report["rss_mb"] = resident_mb()
+        self._notices.look(report, now_ns)
         self._notifier.status(self._transport.state)
         self._transport.send(Outgoing("status", self._plan.status_topic, msgspec.json.encode(report)))
 

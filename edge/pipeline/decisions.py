@@ -67,6 +67,7 @@ class Decisions:
         spent: ns of infer, decide, encode since it was last set to zero.
         at_ns: CLOCK_MONOTONIC of the message or tick that is being processed; what a frame has waited counts in a replay as well.
         due: until when each decision must have left that was made on the clock and has not been handed over yet.
+        safe: the last safe value of each device and actuator; while an output is latched it is repeated before it expires.
         ended_ns: when the last decision was complete, 0 for none since it was last set to zero.
         kept: predictions are appended here when it is a list.
         emit: takes what must be sent as soon as a decision is made, so that a command does not wait for the rest of its block; None:
@@ -80,6 +81,7 @@ class Decisions:
         self.at_ns = 0
         self.spent = [0, 0, 0]
         self.due: list[int] = []
+        self.safe: dict[tuple[str, str], Command] = {}
         self.ended_ns = 0
         self.kept: list[Prediction] | None = None
         self.emit: Callable[[list[Outgoing]], None] | None = None
@@ -157,12 +159,15 @@ class Decisions:
         """Encode safe-state commands; they do not belong to a frame, so only their own life limits them."""
         for command in commands:
             self.commands += 1
+            self.safe[command.device, command.name] = command
             out.append(self.outputs.command(command, 0.0, self.wall_offset_ns, command.expires_ns))
 
     def forget(self, lane: int, device: str, now_ns: int, out: list[Outgoing]) -> None:
         """The device gives up its lane: safe values if its outputs were live, and nothing is remembered."""
         self.send_safe(self.envelope.release(lane, device, now_ns), out)
         self.policy.reset(lane)
+        for name in [name for owner, name in self.safe if owner == device]:
+            del self.safe[device, name]
         self.outputs.forget(lane, device)
 
     def _act(self, actions: Sequence[Intent | Notice], moment: Moment, out: list[Outgoing], *, is_late: bool) -> None:

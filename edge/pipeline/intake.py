@@ -27,6 +27,7 @@ class TelemetryIntake(msgspec.Struct):
         rate_hz: nominal rate, for rows pushed without stamps.
         is_synced: stamps are Unix time.
         pushed_ns: stamp of the last row pushed from Python, by device.
+        refused: the last message that could not be decoded.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TelemetryIntake(msgspec.Struct):
     rate_hz: float | None = None
     is_synced: bool = False
     pushed_ns: dict[str, int] = {}
+    refused: bytes = b""
 
     def fill(self, rows: npt.ArrayLike, stamps: npt.ArrayLike | None, seq: int, device: str) -> None:
         """Put samples from Python into the block.

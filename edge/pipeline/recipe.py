@@ -61,6 +61,7 @@ class Pipeline(PipelineState):
         except Reject as reject:
             gate.counts.received += 1
             gate.counts.refuse(reject.reason)
+            intake.refused = raw.payload
             return
         decoded = clock()
         lane = self._seat(route, out)

@@ -57,6 +57,11 @@ class JsonCodec:
         self._decode, self._pick = _compile([(self._paths[name], kind) for name, kind in kinds.items()])
         self._steps = np.arange(max_rows, dtype=np.int64)
 
+    @property
+    def paths(self) -> list[str]:
+        """Where the channels' numbers are looked for."""
+        return [".".join(self._paths[channel]) for channel in self._channels]
+
     def decode(self, payload: bytes, block: Block) -> None:
         """Fill a block; see TelemetryCodec.decode.
 
