@@ -159,14 +159,17 @@ def record_topics(
     filters = _filters(topics, config, everything=everything)
     settings = _settings(config, url, insecure=insecure)
     set_up_logging("info")
+    if output.exists() and not overwrite:
+        raise TransportError(f"{output}: File exists; --force replaces it")
     metadata = {"broker": str(settings.address), "filters": " ".join(name for name, _ in filters)}
     with RecordingWriter(output, metadata, overwrite=overwrite, flush_s=FLUSH_S) as writer:
         recorder = Recorder(settings, filters, writer)
         with contextlib.closing(recorder), _handling_signals(recorder):
             recorder.run(seconds)
-    typer.echo("\n".join(_summary(recorder, output)))
     if not recorder.transport.connects:
+        output.unlink(missing_ok=True)
         raise TransportError(f"nothing was recorded: {recorder.transport.state}")
+    typer.echo("\n".join(_summary(recorder, output)))
     return 0
 
 

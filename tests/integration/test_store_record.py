@@ -246,22 +246,27 @@ def test_full_disk_ends_it_with_one_line_and_a_file_that_reads(broker: Mosquitto
     assert info(path).is_truncated
 
 
-def test_a_broker_that_never_came_is_an_error_and_the_file_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broker_that_never_came_is_an_error_and_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "r.mcap"
     url = f"mqtt://127.0.0.1:{free_port()}"
     assert main(["record", str(path), "--topic", "a", "--url", url, "--seconds", "0.5"]) == 4
     assert f"edge: nothing was recorded: not connected to {url}" in capsys.readouterr().err
-    assert (info(path).messages, info(path).is_truncated) == (0, False)
+    assert not path.exists()
 
 
 def test_an_existing_recording_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "r.mcap"
     path.write_text("precious")
     assert main(["record", str(path), "--topic", "a", "--seconds", "0.1"]) == 4
-    assert "exists" in capsys.readouterr().err
+    assert "exists; --force replaces it" in capsys.readouterr().err
     assert path.read_text() == "precious"
-    main(["record", str(path), "--topic", "a", "--url", f"mqtt://127.0.0.1:{free_port()}", "--seconds", "0.1", "--force"])
-    assert info(path).messages == 0
+
+
+def test_force_replaces_a_recording(tmp_path: Path, broker: Mosquitto) -> None:  # noqa: F811
+    path = tmp_path / "r.mcap"
+    path.write_text("not so precious")
+    assert main(["record", str(path), "--topic", "a", "--url", broker.url, "--seconds", "1", "--force"]) == 0
+    assert (info(path).messages, info(path).is_truncated) == (0, False)
 
 
 @pytest.mark.parametrize(
