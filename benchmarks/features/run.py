@@ -353,6 +353,7 @@ def batch_table(data: Any, calls: dict[str, dict[str, Callable[[], Any]]], round
     for title, family, peer in (
         ("mean std min max in one call", FAMILY, "bottleneck"),
         ("mean std in one call", ("mean", "std"), "numbagg"),
+        ("mean var std in one call", ("mean", "var", "std"), "numbagg"),
     ):
         separate = [calls[stat][peer] for stat in family]
         measures = {
