@@ -159,7 +159,7 @@ def test_a_drone_at_250_hz(tmp_path):
         stats = ["mean", "rms", "iqr", "rate", "missing_ratio"]
         """,
     )
-    result, live = both(pipelines, {"imu": (stamps, rows)})
+    result, _ = both(pipelines, {"imu": (stamps, rows)})
     assert len(result.values) > 50
     assert result.units[0] == "deg/s"
     # On the grid of 100 Hz, whatever the sensor did: linear interpolation is what NumPy says it is.
@@ -258,7 +258,7 @@ def test_a_slow_car_over_obd(tmp_path):
         stats = ["mean", "slope", "autocorr(5)", "time_since(<=0)", "histogram(4)", "entropy(4)", "ewma"]
         """,
     )
-    result, live = both(pipelines, {"obd": (stamps, data.astype(np.float32))})
+    result, _ = both(pipelines, {"obd": (stamps, data.astype(np.float32))})
     assert len(result.values) > 50
     assert result.units[result.names.index("obd.coolant.mean.1min")] == "K"
     shares = np.stack([column(result, f"obd.speed.histogram(4)[{b}].1min") for b in range(4)])

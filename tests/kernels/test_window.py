@@ -300,7 +300,11 @@ def resident_kb():
 @pytest.mark.timeout(300)
 def test_ten_million_samples_leave_the_memory_as_it_was():
     """What tracemalloc cannot see: memory that compiled code takes."""
-    names = [name for name in EVERY if not name.startswith(("autocorr", "mean_cross", "spectral", "dominant", "band", "histogram(3", "entropy(3"))]
+    names = [
+        name
+        for name in EVERY
+        if not name.startswith(("autocorr", "mean_cross", "spectral", "dominant", "band", "histogram(3", "entropy(3"))
+    ]
     plan = plan_for(Span(64, by_time=False), Span(50, by_time=False), names, max_rows=1000)
     engine, block = RollingFeatures(plan, 1), Block(2, 1000)
     block.rows[:] = np.random.default_rng(0).normal(size=(1000, 2))

@@ -1,6 +1,5 @@
 """As-of alignment: at each trigger row, what other streams said up to its stamp, whatever the order and the size of messages."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
