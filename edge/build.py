@@ -21,6 +21,7 @@ from edge.config.types import Publish, RuntimeConfig, Stream
 from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.reactor import Daemon
+from edge.daemon.realtime import Place
 from edge.daemon.tables import TableWatcher
 from edge.errors import ConfigError, Problem
 from edge.features.device_table import DeviceTable
@@ -117,7 +118,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan
     status = config.publish.status
     subscriptions: list[tuple[str, int]] = [(TopicTemplate(s.topic).subscription, s.qos) for s in config.streams.values()]
     largest = max(stream.max_bytes for stream in config.streams.values())
-    return Plan(
+    plan = Plan(
         pipeline,
         link_settings(config.broker, config.name, largest + PACKET_OVERHEAD),
         subscriptions,
@@ -126,6 +127,8 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan
         config.tick_ms,
         _watcher(config, pipeline),
     )
+    plan.place = Place(config.process.priority, tuple(config.process.cpu), config.process.lock_memory)
+    return plan
 
 
 def _watcher(config: RuntimeConfig, pipeline: Pipeline) -> TableWatcher | None:

@@ -283,6 +283,17 @@ class Publish(Section, frozen=True, kw_only=True):
     status: Annotated[PublishStatus, Meta(description="always published")] = PublishStatus()
 
 
+class Process(Section, frozen=True, kw_only=True):
+    """The place of the daemon on its machine. Best effort: what is not permitted is said in the log and done without."""
+
+    priority: Annotated[
+        Annotated[int, Meta(ge=1, le=99)] | None,
+        Meta(description="real-time priority (SCHED_FIFO) of the hot thread; default: none; needs `LimitRTPRIO` or CAP_SYS_NICE"),
+    ] = None
+    cpu: Annotated[list[Annotated[int, Meta(ge=0, le=4095)]], Meta(description="CPUs to run on; default: any")] = []
+    lock_memory: Annotated[bool, Meta(description="nothing that was used once is paged out; needs `LimitMEMLOCK=infinity`")] = False
+
+
 class RuntimeConfig(Section, frozen=True, kw_only=True):
     """A whole pipeline file."""
 
@@ -305,3 +316,4 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     rules: Annotated[list[Rule], Meta(description="in order of priority for an actuator")] = []
     actuators: Annotated[dict[str, Actuator], Meta(description="outputs by name; anything else is refused")] = {}
     publish: Annotated[Publish, Meta(description="what is published beside alerts and commands")] = Publish()
+    process: Annotated[Process, Meta(description="priority, cores and memory of `edge run`")] = Process()

@@ -1,8 +1,13 @@
 """What a daemon runs."""
 
+import logging
+
+from edge.daemon.realtime import Place
 from edge.daemon.tables import TableWatcher
 from edge.pipeline.recipe import Pipeline
 from edge.transport.link import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class Plan:
@@ -15,6 +20,9 @@ class Plan:
         status_topic, status_every_s: where and how often counters are published.
         tick_ms: period of the reactor's ticks.
         watcher: of the tables; None without any.
+
+    Attributes:
+        place: of the process on its machine.
     """
 
     def __init__(
@@ -30,6 +38,7 @@ class Plan:
         self.pipeline, self.settings, self.subscriptions = pipeline, settings, subscriptions
         self.status_topic, self.status_every_s, self.tick_ms = status_topic, status_every_s, tick_ms
         self._watcher = watcher
+        self.place = Place()
 
     def look_after_tables(self, wall_ns: int) -> None:
         """Swap in tables that were read again; call often, between two frames.
@@ -39,6 +48,11 @@ class Plan:
         """
         if self._watcher is not None:
             self._watcher.take(wall_ns)
+
+    def tell(self) -> None:
+        """Log who runs, and what memory its lanes take for good."""
+        name, boot_id, lanes = self.pipeline.name, self.pipeline.decisions.terms.boot_id, len(self.pipeline.lanes.devices)
+        _log.info("%s runs, boot id %s; the windows of %d lanes take %.1f MB", name, boot_id, lanes, self.pipeline.features.nbytes / 1e6)
 
     def close(self) -> None:
         """This plan is over."""

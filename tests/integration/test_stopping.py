@@ -300,3 +300,12 @@ def test_a_refused_reload_names_the_file_in_a_line_for_each_problem(peer, start)
         "rules[1].entre",
     ]
     assert max(map(len, edge.log.read_text().splitlines())) < 400
+
+
+def test_what_the_lanes_take_and_what_is_not_permitted_is_said_at_the_start(start):
+    cpus = "[4095]"  # no machine has it
+    edge = start(pipeline() + f"\n[process]\ncpu = {cpus}\n")
+    log = edge.log.read_text()
+    assert "the windows of 16 lanes take" in log
+    assert log.count("process.cpu is not in force") == 1
+    assert edge.stop() == 0
