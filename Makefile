@@ -77,5 +77,6 @@ $(VENV)/.created:
 		echo "or name another interpreter: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; \
 	fi
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is not a Python >= 3.11"; exit 1; }
+	@echo "making a virtual environment in $(VENV) with $(PYTHON) ..."
 	@"$(PYTHON)" -m venv $(VENV) || { echo "no virtual environment could be made; on Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
 	@touch $@

@@ -32,12 +32,28 @@ def check_file(file: Path, *, show: bool = False) -> int:
         return _print(file, error.problems)
     except BundleError as error:
         return _print(file, [Problem("model.bundle", line) for line in str(error).splitlines()])
+    lines = [f"OK {file}: {about}", *(f"note: {note}" for note in notes(config))]
     if show:
         # As TOML, the whole output is one valid file: the verdict is a comment.
-        typer.echo(f"# OK {file}: {about}\n\n{to_toml(config)}", nl=False)
+        typer.echo("".join(f"# {line}\n" for line in lines) + f"\n{to_toml(config)}", nl=False)
     else:
-        typer.echo(f"OK {file}: {about}")
+        typer.echo("\n".join(lines))
     return 0
+
+
+def notes(config: RuntimeConfig) -> list[str]:
+    """What is not wrong, but may not be meant."""
+    found = [
+        f"streams.{name}.channels.{channel} is in C, which is coulomb; degC is degree Celsius"
+        for name, stream in config.streams.items()
+        for channel, unit in stream.channels.items()
+        if unit == "C" and any(word in channel.lower() for word in ("temp", "therm", "cels"))
+    ]
+    names = list(dict.fromkeys(entry.stream for entry in config.features if entry.stream is not None))
+    if len(names) > 1:
+        every = f"features come from several streams ({', '.join(names)}): a device decides nothing until it has sent on all of them"
+        found.append(f"{every}; devices of different kinds need a file each")
+    return found
 
 
 def summary(config: RuntimeConfig) -> str:

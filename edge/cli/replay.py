@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BOOT_ID = "replay"
 _PROGRESS_EVERY = 1000  # messages
+_TOLERANCE = 0.1  # of rate_hz; senders are off by less
 _HOUR_NS = 3_600_000_000_000
 _LEAP_HOURS = 168  # a recording may well hold a silent week; a longer step is another clock, of which the pipeline walks an hour
 
@@ -53,7 +54,11 @@ def replay_file(recording: Path, file: Path, out: Path | None, *, as_json: bool)
         run(pipeline, messages, end_ns, write)
     took_s = time.perf_counter() - started_s
     report = {"recording": facts(recording, held, end_ns - origin_ns, took_s), **status(pipeline, end_ns - origin_ns)}
-    text = msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if as_json else "\n".join(summary(report))
+    text = (
+        msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+        if as_json
+        else "\n".join(summary(report, {intake.name: getattr(intake, "rate_hz", None) for intake in pipeline.intakes}))
+    )
     typer.echo(text, err=str(out) == "-")
     return 0
 
@@ -170,8 +175,13 @@ def facts(recording: Path, held: RecordingInfo, span_ns: int, took_s: float) -> 
     }
 
 
-def summary(report: dict[str, Any]) -> list[str]:
-    """The report as lines for people."""
+def summary(report: dict[str, Any], rates_hz: dict[str, float | None]) -> list[str]:
+    """The report as lines for people.
+
+    Args:
+        report: recording and status.
+        rates_hz: what the file says of each stream.
+    """
     held, decisions, alerts, commands = (report[name] for name in ("recording", "decisions", "alerts", "commands"))
     cut = ", cut: its writer was killed" if held["is_truncated"] else ""
     received = sum(stream["received"] for stream in report["streams"].values())
@@ -184,6 +194,8 @@ def summary(report: dict[str, Any]) -> list[str]:
         parts = [f"{stream[part]} {part}" for part in ("used", "held", "late", "duplicate")]
         parts += [f"{sum(stream[part].values())} {part}{_reasons(stream[part])}" for part in ("invalid", "dropped")]
         lines.append(f"stream      {name}: {stream['received']} received = " + " + ".join(parts))
+        if oddities := _oddities(stream, rates_hz.get(name)):
+            lines.append(f"            {name}: {oddities}")
     if report["unrouted"]:
         lines.append(f"unrouted    {report['unrouted']} messages on topics of no stream")
     lines += [
@@ -193,6 +205,17 @@ def summary(report: dict[str, Any]) -> list[str]:
         f"commands    {commands['sent']} sent, {sum(commands['blocked'].values())} blocked{_reasons(commands['blocked'])}",
     ]
     return lines
+
+
+def _oddities(stream: dict[str, Any], rate_hz: float | None) -> str:
+    """Gaps, samples that came too fast for their windows, and a rate that is not the declared one."""
+    parts = [f"{stream['gaps']} gaps"] if stream["gaps"] else []
+    if stream["overflows"]:
+        parts.append(f"{stream['overflows']} overflows (samples that left their windows early)")
+    measured = stream["rate_hz"]
+    if measured and rate_hz and abs(measured / rate_hz - 1) > _TOLERANCE:
+        parts.append(f"measured {measured:g} Hz, rate_hz = {rate_hz:g}")
+    return ", ".join(parts)
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -10,6 +10,7 @@ from edge.units import KNOWN
 
 _FRAME = ("seq", "t", "dt")
 _DEEPEST = 16  # levels of a JSON path
+_MEANT = {"celsius": "degC", "\u00b0c": "degC", "deg c": "degC", "fahrenheit": "degF", "\u00b0f": "degF", "kelvin": "K", "c": "degC"}
 _FLOAT32_MAX = 3.4028234663852886e38
 
 
@@ -31,7 +32,8 @@ def check_streams(streams: dict[str, Stream], found: Findings) -> None:
 def check_unit(unit: str, path: str, found: Findings) -> None:
     """Note a unit that is not known."""
     if unit not in KNOWN:
-        found.add(path, f'unknown unit {unit!r}; edge.units lists the known ones, "1" is none', near(unit, sorted(KNOWN)))
+        hint = _MEANT.get(unit.strip().lower()) or near(unit, sorted(KNOWN))
+        found.add(path, f'unknown unit {unit!r}; docs/pipeline.md#units lists the known ones, "1" is none', hint)
 
 
 def _check_channels(stream: Stream, path: str, found: Findings) -> None:
@@ -72,7 +74,7 @@ def _check_fields(stream: Stream, path: str, found: Findings) -> None:
     for name in stream.fields:
         if name not in stream.channels and name not in _FRAME:
             reason, valid = f"is neither a channel nor one of {', '.join(_FRAME)}", [*stream.channels, *_FRAME]
-            found.add(join(f"{path}.fields", name), reason, near(name, valid), needs=[f"{path}.channels"])
+            found.add(join(f"{path}.fields", name), reason, near(name, valid), needs=[join(f"{path}.channels", name)])
     if stream.kind == "telemetry":
         _check_paths(stream, path, found)
 

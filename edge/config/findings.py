@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from edge.config.describe import toml_key
 from edge.errors import Problem
@@ -42,6 +43,28 @@ class Findings:
     def is_sound(self, *paths: str) -> bool:
         """Whether no problem is known of these keys, of the tables they are in, and of anything in them."""
         return not any(path in self._above or self._unsound & {path, *_parents(path)} for path in paths)
+
+
+def in_file_order(problems: list[Problem], tables: dict[str, Any]) -> list[Problem]:
+    """Problems as a reader comes across them; what is missing comes with the table that it is missing from.
+
+    Args:
+        problems: of one file.
+        tables: what TOML made of the file, in its order.
+    """
+    places: dict[str, int] = {}
+
+    def walk(value: Any, path: str) -> None:
+        places.setdefault(path, len(places))
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, below in inner:
+            walk(below, join(path, key) if isinstance(key, str) else f"{path}[{key}]")
+
+    def place(problem: Problem) -> int:
+        return next((places[path] for path in (problem.path, *reversed(_parents(problem.path))) if path in places), 0)
+
+    walk(tables, "")
+    return sorted(problems, key=place)
 
 
 def join(path: str, key: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edge.config.check import find_problems
-from edge.config.findings import Findings
+from edge.config.findings import Findings, in_file_order
 from edge.config.typed import typed
 from edge.config.types import RuntimeConfig
 from edge.errors import ConfigError, Problem
@@ -66,7 +66,7 @@ def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: boo
     config = _absolute(typed(tables, found), Path(os.path.abspath(base)))
     find_problems(config, found, with_model=with_model)
     if found.problems:
-        raise ConfigError(found.problems)
+        raise ConfigError(in_file_order(found.problems, tables))
     return config
 
 

@@ -92,6 +92,9 @@ save the output of `edge schema`.
   and predictions. Where no stream's topic has it, nothing else may have it.
 - **A feature** is named `stream.channel.statistic.window`, as in `vibration.ax.rms.1s`. The vector has the order of the file: entry by
   entry, channel by channel, statistic by statistic. A model takes exactly the vector that it was trained on.
+- **Features of several streams** make one vector of one device: it is complete when every window has filled, so a device needs all of
+  the streams. Devices of different kinds, each with streams of its own, need a file each, and a daemon each. `edge check` notes it, the
+  status names what devices wait for (`decisions.waiting`), and so does the log when frames come and nothing is decided.
 - **A time window, or a hop in time,** needs the stream's `rate_hz`. A window holds at most 2^20 samples.
 - **A rule** acts on a label of the model or on a feature. It triggers upwards when `enter` is at least `exit`, otherwise downwards. An
   alert needs `topic`; a command needs `actuator` and `value`. A ramp needs a score, `exit <= enter` and `enter <= 1`.

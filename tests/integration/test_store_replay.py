@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import struct
 import threading
 import time
@@ -171,6 +172,21 @@ def test_summary_accounts_for_every_sample(guard: Path, tmp_path: Path, capsys: 
         assert stream["held"] == 0
     assert report["streams"]["temp"]["duplicate"] > 0
     assert len(report["streams"]["temp"]["invalid"]) > 2
+
+
+def test_summary_names_gaps_overflows_and_another_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(
+        'name = "p"\nbudget_ms = 5\n[streams.v]\ntopic = "v/{device}"\nrate_hz = 100\nchannels = { a = "g", b = "g" }\n'
+        'clean = { max_gap_ms = 500 }\n[[features]]\nstream = "v"\nchannels = ["a"]\nwindow = "1s"\nstats = ["mean"]\n'
+    )
+    messages = []
+    for i in range(300):  # 10 samples in 10 ms, and after 2 s a second is missing
+        topic, payload = vibration(i if i < 200 else i + 100, "p1")
+        messages.append((topic.replace("plant/", "v/").removesuffix("/vib"), payload))
+    assert main(["replay", str(record(tmp_path / "r.mcap", messages)), str(file)]) == 0
+    [line_] = [text for text in capsys.readouterr().out.splitlines() if text.strip().startswith("v: ")]
+    assert re.fullmatch(r" +v: 1 gaps, \d+ overflows \(samples that left their windows early\), measured 1000 Hz, rate_hz = 100", line_)
 
 
 def test_time_that_passes_after_the_last_message_counts(guard: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from edge.cli.main import main
 from edge.config.load import load, loads
+from edge.errors import ConfigError
 from tests.unit.config_files import BUNDLES, FULL, changed
 
 
@@ -37,11 +38,49 @@ def test_a_good_file_is_one_line_that_says_what_it_is(folder: Path, capsys: pyte
 def test_every_problem_is_a_line_and_their_number_is_the_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = run(folder, changed(("enter = 0.8", "entre = 0.8"), ('"degC"', '"degc"')), capsys)
     assert code == 1
-    first, second, last = out.splitlines()
+    second, first, last = out.splitlines()  # in the order of the file
     assert first == "rules[0].entre: unknown key (did you mean 'enter'?)"
     assert second.startswith("streams.temp.channels.celsius: unknown unit 'degc'")
     assert second.endswith("(did you mean 'degC'?)")
     assert last == f"{folder}/p.toml: 2 problems"
+
+
+def test_problems_come_in_the_order_of_the_file() -> None:
+    unit, rule = ('"degC"', '"degc"'), ("enter = 0.8", "enter = nan")
+    text = changed(rule, ("budget_ms = 50", "budget_ms = 500"), unit, ("safe_value = 0.3", "safe_value = 9"))
+    with pytest.raises(ConfigError) as caught:
+        loads(text, BUNDLES)
+    places = ["budget_ms", "streams.temp.channels.celsius", "rules[0].enter", "actuators.fan.safe_value"]
+    assert [problem.path for problem in caught.value.problems] == places
+
+
+def test_a_unit_that_is_unknown_leaves_the_names_of_channels_known() -> None:
+    text = changed(('"degC"', '"celsius"'), ('celsius = "body.t"', 'celsius = "body.t", zz = "body.z"'))
+    with pytest.raises(ConfigError) as caught:
+        loads(text, BUNDLES)
+    assert [problem.path for problem in caught.value.problems] == ["streams.temp.channels.celsius", "streams.temp.fields.zz"]
+    assert str(caught.value).count("docs/pipeline.md#units") == 1
+    assert caught.value.problems[0].hint == "degC"
+
+
+def test_what_may_not_be_meant_is_a_note_and_no_problem(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+        name = "p"
+        budget_ms = 5
+        streams.a = { topic = "a/{device}", channels = { temp = "C", charge = "C" } }
+        streams.b = { topic = "b/{device}", channels = { x = "1" } }
+        features = [
+          { stream = "a", channels = ["temp"], window = 2, stats = ["mean"] },
+          { stream = "b", channels = ["x"], window = 2, stats = ["mean"] },
+        ]
+    """
+    code, out = run(folder, text, capsys)
+    verdict, unit, streams = out.splitlines()
+    assert (code, verdict[:2]) == (0, "OK")
+    assert unit == "note: streams.a.channels.temp is in C, which is coulomb; degC is degree Celsius"
+    assert streams.startswith("note: features come from several streams (a, b): a device decides nothing until it has sent on all")
+    code, out = run(folder, text, capsys, "--show")
+    assert loads(out, folder).name == "p"
 
 
 def test_show_prints_a_file_that_loads_to_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

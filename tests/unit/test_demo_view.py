@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from edge.cli.demo import view
+from edge.cli.demo.command import has_kernels
 from edge.cli.demo.heard import Heard
 from edge.cli.demo.player import Tape
 from edge.messages import RawMessage
@@ -133,3 +135,15 @@ def test_agreement_counts_only_what_was_said_while_the_truth_was_known() -> None
     heard.hear("truth", b'{"label": "PEN"}', 1.3, "a")
     heard.hear("prediction", said, 1.4)
     assert (heard.devices["a"].predictions, heard.devices["a"].agreed) == (2, 1)
+
+
+def test_there_is_no_latency_before_there_is_one() -> None:
+    assert (view._us({}, "p50"), view._us({"p50": 12.4}, "p50")) == ("-", "12 us")
+
+
+def test_a_first_start_is_one_without_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not has_kernels()
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "a.nbi").touch()
+    assert has_kernels()

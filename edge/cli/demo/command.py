@@ -1,6 +1,7 @@
 """The demo itself: starts the broker, the daemon and the player, watches them, shows what is heard, ends them all."""
 
 import math
+import os
 import signal
 import tempfile
 import time
@@ -13,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
+import edge
 from edge.cli.demo import view
 from edge.cli.demo.broker import HOST, Broker, Kind, start_broker
 from edge.cli.demo.children import STOP_S, Child, Children, python_module
@@ -238,6 +240,13 @@ def _start(children: Children, files: DemoFiles, broker: Broker) -> tuple[Child,
     return daemon, player
 
 
+def has_kernels() -> bool:
+    """Whether compiled kernels are kept where the daemon will look for them."""
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    kept = Path(folder) if folder else Path(edge.__file__).parent / "kernels" / "__pycache__"
+    return next(kept.rglob("*.nbi"), None) is not None
+
+
 def _play(stage: Stage, player: Child, seconds: float | None) -> float:
     player.stdin.write(b"go\n")
     player.stdin.flush()
@@ -247,7 +256,9 @@ def _play(stage: Stage, player: Child, seconds: float | None) -> float:
 
 
 def _await_daemon(stage: Stage, heard: Heard, stop: StopSignals) -> None:
-    note = "the daemon is starting; its first start on a machine compiles the kernels, which takes some seconds"
+    note = "the daemon is starting"
+    if not has_kernels():
+        note += "; its first start on a machine compiles the kernels, which takes some seconds"
     if not stage.run_until(lambda: heard.availability == "online" or bool(heard.status), time.monotonic() + _READY_S, note):
         stop.poll()
         raise EdgeError(f"the daemon was not ready within {_READY_S:.0f} s")

@@ -180,7 +180,7 @@ def plain_line(heard: Heard, now_s: float) -> str:
     parts = [
         f"{now_s:6.1f} s",
         f"{heard.samples_per_s:.0f} samples/s",
-        f"total p50 {total.get('p50', 0):.0f} us p99 {total.get('p99', 0):.0f} us",
+        f"total p50 {_us(total, 'p50')} p99 {_us(total, 'p99')}",
         f"missed {heard.status.get('budget', {}).get('missed', 0)}",
         *(_said(heard.devices[name]) for name in sorted(heard.devices)),
         f"alerts {heard.alerts}",
@@ -215,7 +215,7 @@ def print_summary(console: Console, about: About, heard: Heard, played_s: float)
         f"{about.name}: played {played_s:.0f} s of {about.recording} through {about.broker}",
         "samples      " + ", ".join(f"{count} {name}" for name, count in counts.items()),
         f"predictions  {heard.predictions} heard" + _first(heard),
-        "latency      " + ", ".join(f"{name} {total.get(name, 0):.0f} us" for name in ("p50", "p99", "max")) + " from reading to hand-over",
+        "latency      " + ", ".join(f"{name} {_us(total, name)}" for name in ("p50", "p99", "max")) + " from reading to hand-over",
         f"budget       {about.budget_ms:g} ms: " + ", ".join(f"{name} {budget.get(name, 0)}" for name in ("met", "missed", "withheld")),
         f"sent         {heard.alerts} alerts, {heard.commands} commands",
     ]
@@ -225,6 +225,10 @@ def print_summary(console: Console, about: About, heard: Heard, played_s: float)
         lines.append(f"agreement    {agreed} of {known} predictions have the label of the recording ({agreed / known:.0%})")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _us(total: dict[str, float], name: str) -> str:
+    return f"{total[name]:.0f} us" if total else "-"
 
 
 def _first(heard: Heard) -> str:
