@@ -117,9 +117,7 @@ def compare_file(file: Path, recording: Path, damage: int | None) -> int:
         what = "intact      " if seed is None else f"damaged     seed {seed}: {damaged}; "
         typer.echo(what + verdict(comparison, len(batch.plan.names)))
         if comparison.first is not None and live.lanes.evictions:
-            typer.echo(
-                f"note        live forgot devices {live.lanes.evictions} times: lanes = {config.lanes} are too few for this recording"
-            )
+            typer.echo(f"note        live forgot devices {live.lanes.evictions} times: lanes = {config.lanes} is too little for them")
         verdicts.append(comparison.first is None and bool(comparison.compared))
     return 0 if all(verdicts) else 1
 

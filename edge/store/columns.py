@@ -155,7 +155,7 @@ def _parquet(path: Path) -> Any:
 def _arrays(path: Path) -> dict[str, Any]:
     """One-dimensional columns of an npz file; arrays of objects would run code of whoever made the file, and are refused by numpy."""
     found: dict[str, Any] = {}
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         for name in file.files:
             array = file[name]
             if array.ndim == 1:
