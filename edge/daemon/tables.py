@@ -27,6 +27,7 @@ class TableWatcher:
         self._join, self._files = join, files
         self._seen = {name: join.tables[name].rows.version for name in files}
         self._found: SimpleQueue[tuple[str, DeviceTable | EdgeError]] = SimpleQueue()
+        self._retired: SimpleQueue[DeviceTable] = SimpleQueue()  # given up by the thread
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge-tables", daemon=True)
 
@@ -44,7 +45,7 @@ class TableWatcher:
             except Empty:
                 break
             if isinstance(result, DeviceTable):
-                self._join.replace(name, result, wall_ns)
+                self._retired.put(self._join.replace(name, result, wall_ns))
                 _log.info("table %s: %d rows read again", name, len(result.index))
             else:
                 self._join.fail(name)
@@ -60,6 +61,8 @@ class TableWatcher:
     def _run(self) -> None:
         due = dict.fromkeys(self._files, 0.0)
         while not self._closed.wait(max(0.01, min(due.values()) - time.monotonic())):
+            while not self._retired.empty():
+                self._retired.get()
             for name, (spec, refresh_s) in self._files.items():
                 if due[name] <= time.monotonic():
                     self._look_at(name, spec)

@@ -60,19 +60,24 @@ class TableJoin:
         self._features, self._lanes = features, lanes
         lanes.on_assign = self._seat
 
-    def replace(self, name: str, rows: DeviceTable, wall_ns: int) -> None:
+    def replace(self, name: str, rows: DeviceTable, wall_ns: int) -> DeviceTable:
         """A new state of a file, good as a whole, for the next row of every device.
 
         Args:
             name: of the table.
             rows: with the same columns.
             wall_ns: Unix time.
+
+        Returns:
+            The old rows: giving up a large table takes milliseconds, which the caller may spend elsewhere.
         """
         table = self.tables[name]
+        old = table.rows
         table.rows, table.loaded_ns = rows, wall_ns
         table.loads += 1
         table.is_old = self._is_old(table, wall_ns)
         self._join(name)
+        return old
 
     def fail(self, name: str) -> None:
         """A new state of a file was no good; the old one stays."""

@@ -83,8 +83,11 @@ def read_table(spec: TableSpec, pause: Callable[[], None] = lambda: None) -> Dev
 def _checked(spec: TableSpec, rows: Iterable[_Row], pause: Callable[[], None]) -> tuple[dict[str, int], Any]:
     index: dict[str, int] = {}
     found: list[list[float]] = []
+    pieces = [np.empty((0, len(spec.columns)), np.float32)]
     for number, (key, *cells) in enumerate(rows):
         if number % _PAUSE_ROWS == 0:
+            pieces.append(np.array(found, np.float32).reshape(-1, len(spec.columns)))
+            found.clear()
             pause()
         if number >= MAX_ROWS:
             raise ValueError(f"has more than {MAX_ROWS} rows")
@@ -97,8 +100,8 @@ def _checked(spec: TableSpec, rows: Iterable[_Row], pause: Callable[[], None]) -
         found.append([_number(cell, column, device) for cell, column in zip(cells, spec.columns, strict=True)])
     if not index:
         raise ValueError("has no rows")
-    values = np.array(found, np.float32).reshape(len(index), len(spec.columns))
-    return index, values
+    pieces.append(np.array(found, np.float32).reshape(-1, len(spec.columns)))
+    return index, np.concatenate(pieces)
 
 
 def _number(cell: Any, column: str, device: str) -> float:
@@ -127,7 +130,7 @@ def _parquet(spec: TableSpec) -> Iterator[_Row]:
         _require(spec, file.schema_arrow.names)
         if file.metadata.num_rows > MAX_ROWS:
             raise ValueError(f"has more than {MAX_ROWS} rows")
-        for batch in file.iter_batches(4096, columns=[spec.key, *spec.columns]):
+        for batch in file.iter_batches(512, columns=[spec.key, *spec.columns]):
             columns = [batch.column(batch.schema.get_field_index(name)) for name in (spec.key, *spec.columns)]
             yield from zip(*(column.to_pylist() for column in columns), strict=True)
     except pa.ArrowException as fault:

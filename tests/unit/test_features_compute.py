@@ -115,6 +115,36 @@ def test_rows_give_the_vectors_of_one_message_a_row(alone, seed):
     assert vectors.names == tuple(f"vib.{channel}.{stat}.300ms" for channel in ("ax", "ay") for stat in ("mean", "std", "slope", "ewma"))
 
 
+CLEANING = {
+    "linear": 'missing = { policy = "linear" }',
+    "hold": 'missing = { policy = "hold", max_age_ms = 60 }\nmax_rate = { ax = 300 }',
+    "spikes": 'spike = { window = 7, sigmas = 3 }\nmissing = { policy = "hold", max_age_ms = 60 }\nderive = { norm = ["ax", "ay"] }',
+    "resample": "resample = { rate_hz = 64 }",
+}
+
+
+@pytest.mark.parametrize("name", CLEANING)
+def test_rows_are_cleaned_as_one_message_a_row(alone, name):
+    alone.write_text(
+        ALONE.replace("clean = { range", "\n[streams.vib.clean]\nrange", 1)
+        .replace(", max_gap_ms", "\nmax_gap_ms")
+        .replace(", lateness_ms", "\nlateness_ms")
+        .replace(", max_ahead_ms", "\nmax_ahead_ms")
+        .replace("20000 }", "20000\n" + CLEANING[name])
+    )
+    stamps, rows = damaged(3000, 4)
+    pipeline = edge.load(alone)
+    expected = []
+    for i in range(len(stamps)):
+        result = pipeline.push("vib", rows[i : i + 1], stamps=stamps[i : i + 1], received_ns=max(int(stamps[: i + 1].max()), 0) + 1)
+        expected += [(one.stamp_ns, one.features.tobytes()) for one in result.predictions]
+    vectors = compute(edge.load_features(alone), (stamps, rows))
+    found = by_device(vectors)["guard"]
+    assert found[: len(expected)] == expected
+    assert len(found) - len(expected) <= 10  # rows that waited at the end
+    assert len(found) > 100
+
+
 def test_several_streams_merge_by_stamp(guard):
     stamps, rows = damaged(3000, 11)
     stamps = np.sort(stamps)
