@@ -28,15 +28,17 @@ _HOMES = {
     "BundleError": "edge.errors",
     "TransportError": "edge.errors",
 }
-__all__ = ["BundleError", "ConfigError", "EdgeError", "TransportError", "feature", "load", "load_features", "read", "run"]
+__all__ = ["BundleError", "ConfigError", "EdgeError", "TransportError", "feature", "features", "load", "load_features", "read", "run"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that ``import edge`` costs nothing."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edge' has no attribute {name!r}")
     import importlib
 
+    if name == "features":
+        return importlib.import_module("edge.features")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edge' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -10,8 +10,9 @@ from edge.config.cleaning import QUALITY, effective_channels, effective_rate_hz,
 from edge.config.findings import Findings, join, near
 from edge.config.types import Features, RuntimeConfig, Stream
 from edge.features.functions import UserFunction, load_functions
+from edge.features.parameters import Part
 from edge.features.plan import Columns, FeaturePlan, Group, Span, StreamShape, part_problem
-from edge.features.statistics import STATISTICS, Part, parse_stat
+from edge.features.statistics import STATISTICS, parse_stat
 
 _NS_PER_MS = 1_000_000
 _LONGEST = Span(366 * 24 * 3600 * 1_000_000_000, by_time=True)

@@ -8,7 +8,8 @@
         return x[2:-2].mean()
 
 ``x`` is float32 (n,), the window's samples in order; ``t`` is int64 (n,), their stamps in ns. Both are contiguous copies that may be
-changed. A vector is due with n >= 1. What the function returns becomes the feature; a NaN makes the decision fail and is counted.
+changed. A vector is due with n >= 1. What the function returns becomes the feature; a NaN, an exception or an index out of bounds makes the
+decision fail and is counted.
 """
 
 import importlib.util
@@ -95,20 +96,22 @@ def compiled(function: Callable[..., Any], where: str = "") -> UserFunction:
     if "{}" in unit and any(letter in bare for letter in "{}"):
         raise ValueError(f"{name}: {unit!r} is not a unit; '{{}}' is the channel's")
     try:
-        call = njit("float64(float32[::1], int64[::1])", error_model="numpy")(function)
-        careful = njit("float64(float32[::1], int64[::1])", error_model="numpy", boundscheck=True)(function)
+        call = njit("float64(float32[::1], int64[::1])", error_model="numpy", boundscheck=True)(function)
     except NumbaError as fault:
         raise ValueError(f"{name} does not compile for (x: float32[n], t: int64[n]) -> float64: {_first_lines(fault)}") from fault
     except TypeError as fault:
         raise ValueError(f"{name} must take the window's samples and stamps, (x, t): {fault}") from fault
     for n in _TRIES:
         try:
-            careful(np.linspace(-1.0, 1.0, n, dtype=np.float32), np.arange(1, n + 1, dtype=np.int64) * 10_000_000)
+            call(np.linspace(-1.0, 1.0, n, dtype=np.float32), np.arange(1, n + 1, dtype=np.int64) * 10_000_000)
         except Exception as fault:
             raise ValueError(f"{name} fails on a window of {n} samples: {type(fault).__name__}: {fault}") from fault
 
     def entry(x: Any, t: Any, n: Any) -> Any:
-        return call(carray(x, n), carray(t, n))
+        try:
+            return call(carray(x, n), carray(t, n))
+        except Exception:  # noqa: BLE001 - a user's function can raise anything
+            return np.nan  # as good as no value: the decision fails and is counted
 
     raw = cfunc("float64(CPointer(float32), CPointer(int64), int64)", error_model="numpy")(entry)
     title = function.__name__ if version == 1 else f"{function.__name__}@{version}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edge.features.statistics import Part
+from edge.features.parameters import Part
 from edge.kernels import layout as k
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Layout:
 
     def __init__(self, streams: Sequence["StreamShape"], groups: Sequence["Group"], firsts: Sequence[int], features: int) -> None:
         trigger = groups[0].stream if groups else ""
+        self._names = [(stream.name, list(stream.channels.items())) for stream in streams]
         index = {stream.name: i for i, stream in enumerate(streams)}
         # The kernel wants a stream's groups side by side, and the trigger's first.
         order = sorted(range(len(groups)), key=lambda g: (groups[g].stream != trigger, index[groups[g].stream]))
@@ -79,7 +80,7 @@ class Layout:
     @property
     def digest(self) -> bytes:
         """Sha256 of where everything stands: states of equal layouts can be exchanged. Addresses of functions do not count."""
-        digest = hashlib.sha256(repr(self.state_sizes).encode())
+        digest = hashlib.sha256(repr((self.state_sizes, self._names)).encode())
         for table in (self.streams, self.groups, self.jobs, self.entries, self.numbers):
             digest.update(table.tobytes())
         return digest.digest()
@@ -90,7 +91,8 @@ class Layout:
         self.streams[s, : k.S_GROUPS] = (
             len(stream.channels), capacity, self._f32, self._i64, self._i64 + capacity, self._i64 + 2 * capacity,
         )  # fmt: skip
-        self.streams[s, k.S_MAX_GAP :] = (stream.max_gap_ns, stream.resets_on_gap, period_ns, stream.asof_ns)
+        shortest = min([group.window.value for group in groups if group.window.by_time], default=0)
+        self.streams[s, k.S_MAX_GAP :] = (stream.max_gap_ns, stream.resets_on_gap, period_ns, stream.asof_ns, shortest)
         self._f32 += capacity * len(stream.channels)
         self._i64 += 2 * capacity + k.STREAM_STATE
 
@@ -132,7 +134,8 @@ class Layout:
             other, size = len(self._numbers), int(bins)
             self._numbers += [low, bins / (high - low)]
         elif kind == k.ORDER:
-            size, other = k.sorted_shape(rows)
+            # A time window may fill up to its capacity before the oldest rows leave early.
+            size, other = k.sorted_shape(capacity if group.window.by_time else rows)
         elif kind in (k.SCAN, k.SPECTRUM, k.USER):
             self.largest = max(self.largest, capacity)
             if kind == k.SPECTRUM:

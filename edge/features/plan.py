@@ -9,7 +9,8 @@ import msgspec
 
 from edge.features.functions import UserFunction
 from edge.features.layout import Layout
-from edge.features.statistics import Part, parse_stat
+from edge.features.parameters import Part
+from edge.features.statistics import parse_stat
 from edge.kernels import layout as k
 from edge.units import duration_ns, format_duration
 

@@ -1,6 +1,7 @@
 """The windows of all lanes: memory laid out by a plan, moved by one kernel call a message."""
 
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ class RollingFeatures:
         self._f64 = np.zeros((lanes, f64), np.float64)
         self._i64 = np.zeros((lanes, i64), np.int64)
         trigger_rows = plan.streams[plan.stream_index[plan.trigger]].max_rows if plan.trigger else 1
-        self._most = [stream.max_rows for stream in plan.streams]
+        self._shapes = [(stream.max_rows, len(stream.channels)) for stream in plan.streams]
         self.vectors: npt.NDArray[np.float32] = np.zeros((trigger_rows + layout.chunk, features), np.float32)
         self.vector_rows: npt.NDArray[np.int64] = np.zeros(trigger_rows, np.int64)
         self.vector_rows_view = self.vector_rows.data
@@ -93,15 +94,17 @@ class RollingFeatures:
             start, stop: which rows; default: all valid ones.
 
         Raises:
-            ValueError: more rows than the stream's ``max_rows``, or a lane that does not exist.
+            ValueError: more rows than the stream's ``max_rows``, another number of channels, or a lane or stream that does not exist.
         """
         if stop is None:
             stop = block.n
         # The kernel works by address: what is beyond its arrays must be caught here.
-        if not 0 <= start <= stop <= len(block.stamps) or stop - start > self._most[stream] or not 0 <= lane < len(self._i64):
-            raise ValueError(
-                f"rows {start} to {stop} of lane {lane}; there are {self._most[stream]} rows and {len(self._i64)} lanes at most"
-            )
+        if not (0 <= stream < len(self._shapes) and 0 <= lane < len(self._i64) and 0 <= start <= stop <= len(block.stamps)):
+            raise ValueError(f"rows {start} to {stop} of stream {stream}, lane {lane}; there are {len(self._i64)} lanes")
+        most, channels = self._shapes[stream]
+        if stop - start > most or block.rows.shape[1] != channels:
+            shape = (stop - start, block.rows.shape[1])
+            raise ValueError(f"{self.plan.streams[stream].name}: rows of shape {shape}; at most ({most}, {channels}) are possible")
         rows_at, stamps_at, marks_at = block.addresses
         emitted: int = update_windows(self._desk, stream, lane, rows_at, stamps_at, marks_at, start, stop)
         return emitted
@@ -137,7 +140,8 @@ class RollingFeatures:
     def save(self, lane: int) -> bytes:
         """The state of a lane: a version, the layout's digest, three arrays."""
         rows: tuple[npt.NDArray[Any], ...] = (self._f32[lane], self._f64[lane], self._i64[lane])
-        return _STATE_VERSION + self.plan.layout.digest + b"".join(row.tobytes() for row in rows)
+        state = b"".join(row.tobytes() for row in rows)
+        return _STATE_VERSION + self.plan.layout.digest + crc32(state).to_bytes(4, "little") + state
 
     def restore(self, lane: int, state: bytes) -> None:
         """Put back what ``save`` gave, into any lane; what follows has the same bits as if nothing had happened.
@@ -148,9 +152,11 @@ class RollingFeatures:
         header = _STATE_VERSION + self.plan.layout.digest
         if not state.startswith(header):
             raise ValueError("this state belongs to another plan or version of the windows")
-        if len(state) != len(header) + self.plan.lane_bytes:
-            raise ValueError(f"this state has {len(state)} bytes; expected {len(header) + self.plan.lane_bytes}")
-        at = len(header)
+        at = len(header) + 4
+        if len(state) != at + self.plan.lane_bytes:
+            raise ValueError(f"this state has {len(state)} bytes; expected {at + self.plan.lane_bytes}")
+        if crc32(state[at:]) != int.from_bytes(state[at - 4 : at], "little"):  # the kernel relies on what it wrote
+            raise ValueError("this state is damaged")
         rows: tuple[npt.NDArray[Any], ...] = (self._f32[lane], self._f64[lane], self._i64[lane])
         for row in rows:
             row[:] = np.frombuffer(state, row.dtype, len(row), at)

@@ -3,157 +3,23 @@
 Adding a statistic means one entry here and its operation in the kernel of its kind (edge.kernels.layout).
 """
 
-import math
 import re
-from collections.abc import Callable
 
-import msgspec
-
+from edge.features.parameters import (
+    Part,
+    Statistic,
+    read_band,
+    read_bins,
+    read_condition,
+    read_lag,
+    read_magnitude,
+    read_median,
+    read_other,
+    read_quantile,
+)
 from edge.kernels import layout as k
 
-MAX_BINS = 1024
-MAX_LAG = 1 << 20
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*(?:\((.*)\))?", re.ASCII)
-_CONDITION = re.compile(r"(>=|<=|==|>|<)\s*(.+)")
-_BAND = re.compile(r"([0-9.eE+]+)\s*-\s*([0-9.eE+]+)")
-_CONDITIONS = {">": k.OP_ABOVE, ">=": k.OP_ABOVE_OR_AT, "<": k.OP_BELOW, "<=": k.OP_BELOW_OR_AT, "==": k.OP_EQUAL}
-
-
-class Part(msgspec.Struct, frozen=True):
-    """One feature of a channel, as a statistic's text asks for it.
-
-    Args:
-        text: canonical, part of the feature's name.
-        kind: of the job that computes it.
-        operation: what of the job's results.
-        unit: pattern; ``{}`` is the channel's, ``{other}`` the other channel's.
-        i, j: whole-number parameters of the operation.
-        numbers: its other parameters.
-        others: channels it needs beside its own.
-        shares: parts of one channel with equal values share a job.
-    """
-
-    text: str
-    kind: int
-    operation: int
-    unit: str
-    i: int = 0
-    j: int = 0
-    numbers: tuple[float, ...] = ()
-    others: tuple[str, ...] = ()
-    shares: tuple[float | str, ...] = ()
-
-
-class Statistic(msgspec.Struct, frozen=True):
-    """One rolling statistic.
-
-    Args:
-        kind: of the job that computes it.
-        operation: what of the job's results.
-        unit: pattern of the result's unit; ``{}`` is the channel's.
-        formula: definition over the n samples x of a window, for the documentation.
-        cost: of a sample (or of a vector), for the documentation.
-        edge: what it gives where the formula says nothing.
-        form: how it is written with its parameters, or "".
-        read: parameters to parts; None: takes none.
-    """
-
-    kind: int
-    operation: int
-    unit: str
-    formula: str
-    cost: str
-    edge: str = ""
-    form: str = ""
-    read: Callable[[str, "Statistic", str], tuple[Part, ...]] | None = None
-
-
-def _number(text: str, form: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{text.strip()!r} is not a number; write {form}") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{text.strip()} is not finite; write {form}")
-    return value
-
-
-def _whole(text: str, form: str, most: int) -> int:
-    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or not 1 <= int(text) <= most:
-        raise ValueError(f"{text.strip()!r} is not a whole number from 1 to {most}; write {form}")
-    return int(text)
-
-
-def _quantile(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
-    q = _number(arguments, stat.form)
-    if not 0.0 <= q <= 1.0:
-        raise ValueError(f"{q:g} is not within 0 and 1; write {stat.form}")
-    return (Part(f"{name}({q:g})", stat.kind, stat.operation, stat.unit, numbers=(float(f"{q:g}"),)),)
-
-
-def _median(name: str, stat: Statistic, _: str) -> tuple[Part, ...]:
-    return (Part(name, stat.kind, stat.operation, stat.unit, numbers=(0.5,)),)
-
-
-def _lag(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
-    lag = _whole(arguments, stat.form, MAX_LAG)
-    return (Part(f"{name}({lag})", stat.kind, stat.operation, stat.unit, i=lag),)
-
-
-def _other(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
-    other = arguments.strip()
-    if not other or "," in other:
-        raise ValueError(f"needs one other channel; write {stat.form}")
-    return (Part(f"{name}({other})", stat.kind, stat.operation, stat.unit, others=(other,), shares=(other,)),)
-
-
-def _magnitude(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
-    others = tuple(other.strip() for other in arguments.split(","))
-    if not all(others) or len(set(others)) != len(others):
-        raise ValueError(f"needs other channels, each once; write {stat.form}")
-    return (Part(f"{name}({','.join(others)})", stat.kind, stat.operation, stat.unit, others=others),)
-
-
-def _band(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
-    match = _BAND.fullmatch(arguments.strip())
-    if match is None:
-        raise ValueError(f"{arguments.strip()!r} is not a band in Hz; write {stat.form}")
-    low, high = (_number(text, stat.form) for text in match.groups())
-    if not low < high:
-        raise ValueError(f"the band must begin below its end, not {low:g}-{high:g}")
-    low, high = float(f"{low:g}"), float(f"{high:g}")
-    return (Part(f"{name}({low:g}-{high:g})", stat.kind, stat.operation, stat.unit, numbers=(low, high)),)
-
-
-def _condition(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
-    match = _CONDITION.fullmatch(arguments.strip())
-    if match is None:
-        raise ValueError(f"{arguments.strip()!r} is not a condition; write {stat.form}")
-    threshold = float(f"{_number(match[2], stat.form):g}")
-    text = f"{match[1]}{threshold:g}"
-    return (Part(f"{name}({text})", stat.kind, _CONDITIONS[match[1]], stat.unit, numbers=(threshold,), shares=(text,)),)
-
-
-def _bins(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
-    """Fixed edges (low, high, bins), or the window's own range (bins)."""
-    texts = arguments.split(",")
-    if len(texts) not in (1, 3):
-        raise ValueError(f"takes bins, or lowest, highest and bins; write {stat.form}")
-    bins = _whole(texts[-1], stat.form, MAX_BINS)
-    is_share = stat.operation == k.OP_SHARE
-    which = range(bins) if is_share else range(1)
-    suffixes = [f"[{b}]" for b in which] if is_share else [""]
-    if len(texts) == 1:
-        operation = k.OP_OWN_SHARE if is_share else k.OP_OWN_ENTROPY
-        return tuple(Part(f"{name}({bins}){suffixes[b]}", k.SCAN, operation, stat.unit, i=b, j=bins) for b in which)
-    low, high = (float(f"{_number(text, stat.form):g}") for text in texts[:2])
-    if not low < high:
-        raise ValueError(f"the lowest edge must be below the highest, not {low:g} and {high:g}")
-    shares = (low, high, float(bins))
-    return tuple(
-        Part(f"{name}({low:g},{high:g},{bins}){suffixes[b]}", stat.kind, stat.operation, stat.unit, i=b, shares=shares) for b in which
-    )
-
 
 _MERGED = "O(1) amortised, two stacks"
 _ORDER = "O(log W) to find, one move within a block of at most 2 sqrt(W)"
@@ -176,9 +42,9 @@ STATISTICS: dict[str, Statistic] = {
     "crest": Statistic(k.EXTREMA, k.OP_CREST, "1", "max(|x|) / rms", _MERGED, "0 where rms is 0"),
     "argmin": Statistic(k.PLACES, k.OP_ARGMIN, "s", "time since the latest least x", _MERGED),
     "argmax": Statistic(k.PLACES, k.OP_ARGMAX, "s", "time since the latest greatest x", _MERGED),
-    "median": Statistic(k.ORDER, k.OP_QUANTILE, "{}", "quantile(0.5)", _ORDER, read=_median),
+    "median": Statistic(k.ORDER, k.OP_QUANTILE, "{}", "quantile(0.5)", _ORDER, read=read_median),
     "quantile": Statistic(
-        k.ORDER, k.OP_QUANTILE, "{}", "x sorted, at q (n - 1), linear between neighbours", _ORDER, form="quantile(0.9)", read=_quantile
+        k.ORDER, k.OP_QUANTILE, "{}", "x sorted, at q (n - 1), linear between neighbours", _ORDER, form="quantile(0.9)", read=read_quantile
     ),
     "iqr": Statistic(k.ORDER, k.OP_IQR, "{}", "quantile(0.75) - quantile(0.25)", _ORDER, "0 for one sample"),
     "mad": Statistic(k.ORDER, k.OP_MAD, "{}", "median(|x - median|), not scaled", f"{_ORDER}; O(log W) looks a vector", "0 for one sample"),
@@ -218,7 +84,7 @@ STATISTICS: dict[str, Statistic] = {
         "0 at first; never forgets at the window's edge",
     ),
     "lag": Statistic(
-        k.POINT, k.OP_LAG, "{}", "x k samples before the newest", "O(1)", "the oldest x where n <= k", form="lag(3)", read=_lag
+        k.POINT, k.OP_LAG, "{}", "x k samples before the newest", "O(1)", "the oldest x where n <= k", form="lag(3)", read=read_lag
     ),
     "autocorr": Statistic(
         k.SCAN,
@@ -228,21 +94,22 @@ STATISTICS: dict[str, Statistic] = {
         _VECTOR,
         "0 for constant x and where n <= k",
         form="autocorr(5)",
-        read=_lag,
+        read=read_lag,
     ),
     "cov": Statistic(
         k.COMOMENTS, k.OP_COV, "({})*({other})", "mean((x - mean x) (y - mean y)) (population)", _MERGED, "0 for one sample",
-        form="cov(ay)", read=_other,
+        form="cov(ay)", read=read_other,
     ),
     "corr": Statistic(
-        k.COMOMENTS, k.OP_CORR, "1", "cov / (std x std y), Pearson's", _MERGED, "0 where either is constant", form="corr(ay)", read=_other
+        k.COMOMENTS, k.OP_CORR, "1", "cov / (std x std y), Pearson's", _MERGED, "0 where either is constant", form="corr(ay)",
+        read=read_other,
     ),
     "magnitude": Statistic(
-        k.POINT, k.OP_MAGNITUDE, "{}", "sqrt(x^2 + y^2 + ...) of the newest row", "O(1)", form="magnitude(ay,az)", read=_magnitude
+        k.POINT, k.OP_MAGNITUDE, "{}", "sqrt(x^2 + y^2 + ...) of the newest row", "O(1)", form="magnitude(ay,az)", read=read_magnitude
     ),
     "band_energy": Statistic(
         k.SPECTRUM, k.OP_BAND, "({})^2", f"mean square within low <= f <= high: sum(P). {_HANN}", _FFT, "0 for one sample and constant x",
-        form="band_energy(20-40)", read=_band,
+        form="band_energy(20-40)", read=read_band,
     ),
     "dominant_frequency": Statistic(k.SPECTRUM, k.OP_DOMINANT, "Hz", "f of the greatest P", _FFT, "0 for constant x"),
     "spectral_centroid": Statistic(k.SPECTRUM, k.OP_CENTROID, "Hz", "sum(f P) / sum(P)", _FFT, "0 for constant x"),
@@ -258,7 +125,7 @@ STATISTICS: dict[str, Statistic] = {
         f"O(1) with given edges, {_VECTOR} otherwise",
         "constant x is in the first bin of its own range",
         form="histogram(-2,2,8) or histogram(8)",
-        read=_bins,
+        read=read_bins,
     ),
     "entropy": Statistic(
         k.BINS,
@@ -268,7 +135,7 @@ STATISTICS: dict[str, Statistic] = {
         f"O(1) with given edges, {_VECTOR} otherwise",
         "0 for constant x",
         form="entropy(-2,2,8) or entropy(8)",
-        read=_bins,
+        read=read_bins,
     ),
     "time_since": Statistic(
         k.SINCE,
@@ -278,7 +145,7 @@ STATISTICS: dict[str, Statistic] = {
         "O(1)",
         "time since the first sample where it never held; never forgets at the window's edge",
         form="time_since(>5)",
-        read=_condition,
+        read=read_condition,
     ),
     "rate": Statistic(k.POINT, k.OP_RATE, "Hz", "(n - 1) / seconds from the oldest to the newest stamp", "O(1)", "0 for one sample"),
     "missing_ratio": Statistic(

@@ -16,8 +16,9 @@ DESK_SIZE = 39
 # Columns of the stream table.
 (
     S_CHANNELS, S_CAPACITY, S_RING, S_STAMPS, S_MARKS, S_STATE, S_GROUPS, S_GROUPS_END, S_MAX_GAP, S_RESET_ON_GAP, S_PERIOD, S_ASOF,
-) = range(12)  # fmt: skip
-STREAM_COLUMNS = 12
+    S_SHORTEST,
+) = range(13)  # fmt: skip
+STREAM_COLUMNS = 13
 # A stream's int64 state.
 T_TAIL, T_LAST_STAMP, T_STARTED, T_GAPS, T_OVERFLOW = range(5)
 STREAM_STATE = 5

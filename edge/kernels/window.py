@@ -10,22 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.kernels import layout as k
-from edge.kernels.extremes import move_extrema, move_places
 from edge.kernels.jit import kernel, part
+from edge.kernels.jobs import run_jobs
 from edge.kernels.memory import (
     float32_pointer,
     float32_table,
-    float32s,
     float64_pointer,
     float64s,
     int64_pointer,
     int64_table,
     int64s,
 )
-from edge.kernels.ordered import clear_order, move_order
-from edge.kernels.scan import apply_function, copy_window, point, read_spectrum, scan, spectrum
-from edge.kernels.steps import move_bins, move_crossings, move_filled, move_path, smooth, watch
-from edge.kernels.sums import move_higher, move_moments, move_products
+from edge.kernels.ordered import clear_order
+from edge.kernels.vectors import assemble, due_rows, name_rows
 
 _SECONDS = 1e-9
 
@@ -79,12 +76,6 @@ def reset_stream(desk: npt.NDArray[np.int64], stream: int, lane: int) -> None:
 
 
 @part
-def _due(desk: Any, g: int) -> Any:
-    """The rows of the chunk at which group g is due."""
-    return int64_pointer(desk[k.D_DUE] + 8 * desk[k.D_CHUNK] * g)
-
-
-@part
 def _book(streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, mids: Any, due: Any, parts: Any, tail: int, n: int) -> int:
     """Where the window of group g begins at each of n rows, where its back begins, and at which rows it is due. How many are due."""
     state = streams[stream, k.S_STATE]
@@ -109,8 +100,9 @@ def _book(streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, 
             oldest = stamp - window
             while head < i and i64[stamps + (head & mask)] <= oldest:
                 head += 1
-            if head == i:
+            if head == i:  # only at the first row of a chunk: nothing of before counts any longer
                 first = stamp
+                i64[h + k.H_WARM] = 0
         if i - head >= limit:
             i64[state + k.T_OVERFLOW] += by_time
             head = i - limit + 1
@@ -136,210 +128,6 @@ def _book(streams: Any, groups: Any, stream: int, g: int, i64: Any, heads: Any, 
         before = stamp
     i64[h + k.H_FIRST] = first
     return dues
-
-
-@part
-def _move_group(
-    desk: Any, streams: Any, groups: Any, jobs: Any, entries: Any, numbers: Any, lists: Any, stream: int, g: int, f32: Any, f64: Any,
-    i64: Any, heads: Any, mids: Any, due: Any, dues: int, parts: Any, values: Any, tail: int, n: int,
-) -> None:  # fmt: skip
-    """Run the jobs of a group over a chunk of rows that are in the ring already."""
-    h = groups[g, k.G_STATE]
-    capacity = streams[stream, k.S_CAPACITY]
-    mask = capacity - 1
-    ring = streams[stream, k.S_RING]
-    stamps = streams[stream, k.S_STAMPS]
-    fmask = groups[g, k.G_CAPACITY] - 1
-    before = i64[h + k.H_HEAD]
-    rows = i64[h + k.H_ROWS]
-    by_time = groups[g, k.G_BY_TIME]
-    window = groups[g, k.G_WINDOW]
-    work = float64_pointer(desk[k.D_WORK])
-    width = desk[k.D_FEATURES]
-    for j in range(groups[g, k.G_JOBS], groups[g, k.G_JOBS_END]):
-        kind = jobs[j, k.J_KIND]
-        channel = jobs[j, k.J_CHANNEL]
-        x = ring + channel * capacity
-        e0 = jobs[j, k.J_ENTRIES]
-        e1 = jobs[j, k.J_ENTRIES_END]
-        a32 = jobs[j, k.J_F32]
-        a64 = jobs[j, k.J_F64]
-        ai = jobs[j, k.J_I64]
-        if kind == k.MOMENTS:
-            move_moments(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, parts, work, entries, e0, e1, values, width)
-        elif kind == k.EXTREMA:
-            move_extrema(f32, x, mask, fmask, a32, heads, mids, tail, n, due, dues, work, entries, e0, e1, values, width)
-        elif kind == k.HIGHER:
-            move_higher(f32, f64, x, mask, fmask, a64, heads, mids, tail, n, due, dues, parts, work, entries, e0, e1, values, width)
-        elif kind == k.TREND or kind == k.COMOMENTS:
-            y = -1 if kind == k.TREND else ring + jobs[j, k.J_OTHER] * capacity
-            move_products(
-                f32,
-                f64,
-                i64,
-                x,
-                y,
-                stamps,
-                mask,
-                fmask,
-                a64,
-                heads,
-                mids,
-                tail,
-                n,
-                due,
-                dues,
-                parts,
-                work,
-                entries,
-                e0,
-                e1,
-                values,
-                width,
-            )
-        elif kind == k.PLACES:
-            move_places(f32, i64, x, stamps, mask, fmask, ai, heads, mids, tail, n, due, dues, entries, e0, e1, values, width)
-        elif kind == k.PATH:
-            move_path(f32, f64, i64, x, stamps, mask, fmask, a64, heads, mids, tail, n, due, dues, entries, e0, e1, values, width)
-        elif kind == k.CROSSINGS:
-            move_crossings(f32, i64, x, mask, ai, before, heads, tail, n, due, dues, entries, e0, e1, values, width)
-        elif kind == k.FILLED:
-            period = streams[stream, k.S_PERIOD]
-            span = window if by_time else 0
-            marks = streams[stream, k.S_MARKS]
-            move_filled(
-                i64, marks, stamps, channel, mask, ai, before, heads, tail, n, due, dues, period, span, entries, e0, e1, values, width
-            )
-        elif kind == k.BINS:
-            number = jobs[j, k.J_OTHER]
-            low = numbers[number]
-            scale = numbers[number + 1]
-            bins = jobs[j, k.J_SIZE]
-            move_bins(f32, i64, x, mask, ai, low, scale, bins, before, heads, tail, n, due, dues, entries, e0, e1, values, width)
-        elif kind == k.SMOOTH:
-            last = i64[streams[stream, k.S_STATE] + k.T_LAST_STAMP]
-            smooth(f32, f64, i64, x, stamps, mask, a64, rows, last, by_time, window, tail, n, due, dues, entries, e0, e1, values, width)
-        elif kind == k.SINCE:
-            threshold = numbers[entries[e0, k.E_NUMBER]]
-            operation = entries[e0, k.E_OPERATION]
-            watch(f32, i64, x, stamps, mask, ai, rows, operation, threshold, tail, n, due, dues, entries, e0, e1, values, width)
-        elif kind == k.ORDER:
-            blocks = jobs[j, k.J_OTHER]
-            size = jobs[j, k.J_SIZE]
-            move_order(f32, i64, x, mask, a32, ai, blocks, size, before, heads, tail, n, due, dues, entries, e0, e1, numbers, values, width)
-        else:
-            _read_windows(
-                desk, kind, entries, numbers, lists, f32, i64, x, ring, capacity, stamps, heads, due, dues, values, tail, e0, e1, width
-            )
-
-
-@part
-def _read_windows(
-    desk: Any, kind: int, entries: Any, numbers: Any, lists: Any, f32: Any, i64: Any, x: int, ring: int, capacity: int, stamps: int,
-    heads: Any, due: Any, dues: int, values: Any, tail: int, e0: int, e1: int, width: int,
-) -> None:  # fmt: skip
-    """Jobs without a state of their own: they look at the window whenever a vector is due."""
-    mask = capacity - 1
-    scratch = float64_pointer(desk[k.D_SCRATCH])
-    for v in range(dues):
-        head = heads[due[v]]
-        i = tail + due[v]
-        if kind == k.POINT:
-            for e in range(e0, e1):
-                p = entries[e, k.E_I]
-                q = entries[e, k.E_J]
-                operation = entries[e, k.E_OPERATION]
-                result = point(f32, i64, x, ring, capacity, stamps, mask, head, i, operation, p, q, lists)
-                values[v * width + entries[e, k.E_FEATURE]] = result
-        elif kind == k.SCAN:
-            n = copy_window(f32, x, mask, head, i, scratch)
-            scan(scratch, n, entries, e0, e1, int64s(desk[k.D_T], desk[k.D_SCRATCH_SIZE] // 2), values, width, v)
-        elif kind == k.SPECTRUM:
-            n = copy_window(f32, x, mask, head, i, scratch)
-            size = 2
-            while size < n:
-                size *= 2
-            twiddles = float64_pointer(desk[k.D_TWIDDLES])
-            unit = spectrum(scratch, n, size, twiddles, desk[k.D_N_TWIDDLES] // 2)
-            lasts = i64[stamps + (i & mask)] - i64[stamps + (head & mask)]
-            rate = (n - 1) / (lasts * _SECONDS) if n > 1 else 0.0
-            read_spectrum(scratch, size, unit, rate, entries, e0, e1, numbers, values, width, v)
-        else:
-            view = float32s(desk[k.D_X], desk[k.D_SCRATCH_SIZE] // 2)
-            times = int64s(desk[k.D_T], desk[k.D_SCRATCH_SIZE] // 2)
-            for e in range(e0, e1):
-                result = apply_function(f32, i64, x, stamps, mask, head, i, view, times, desk[k.D_X], desk[k.D_T], lists[entries[e, k.E_I]])
-                values[v * width + entries[e, k.E_FEATURE]] = result
-
-
-@part
-def _is_joined(streams: Any, groups: Any, stream: int, stamp: int, i64: Any) -> bool:
-    """Whether all that comes from elsewhere is there: other streams' windows, not too old, and the tables' rows."""
-    for g in range(groups.shape[0]):
-        other = groups[g, k.G_STREAM]
-        if other == stream:
-            continue
-        if i64[groups[g, k.G_STATE] + k.H_WARM] == 0:
-            return False
-        oldest = streams[other, k.S_ASOF]
-        if oldest > 0 and stamp - i64[streams[other, k.S_STATE] + k.T_LAST_STAMP] > oldest:
-            i64[k.L_UNALIGNED] += 1
-            return False
-    if i64[k.L_TABLES] > 0:
-        i64[k.L_UNJOINED] += 1
-        return False
-    return True
-
-
-@part
-def _assemble(
-    desk: Any, streams: Any, groups: Any, lists: Any, stream: int, f32: Any, i64: Any, dues: Any, values: Any, first_row: int,
-    tail: int, emitted: int,
-) -> int:  # fmt: skip
-    """Put the chunk's vectors together: at each row where the trigger is due, every feature's latest value."""
-    features = desk[k.D_FEATURES]
-    vectors = float32_table(desk[k.D_VECTORS], desk[k.D_MAX_VECTORS], features)
-    vector_rows = int64s(desk[k.D_VECTOR_ROWS], desk[k.D_MAX_VECTORS])
-    stamps = streams[stream, k.S_STAMPS]
-    mask = streams[stream, k.S_CAPACITY] - 1
-    for v in range(dues[0]):
-        r = _due(desk, 0)[v]
-        stamp = i64[stamps + ((tail + r) & mask)]
-        is_whole = True
-        for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
-            if i64[groups[g, k.G_STATE] + k.H_WARM] == 0 and (dues[g] == 0 or _due(desk, g)[0] > r):
-                is_whole = False
-        if not is_whole or not _is_joined(streams, groups, stream, stamp, i64):
-            continue
-        for f in range(features):
-            vectors[emitted, f] = f32[f]
-        for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
-            latest = dues[g] - 1
-            while latest >= 0 and _due(desk, g)[latest] > r:
-                latest -= 1
-            if latest >= 0:
-                for f in range(groups[g, k.G_FEATURES], groups[g, k.G_FEATURES_END]):
-                    vectors[emitted, f] = values[latest * features + f]
-        for a in range(desk[k.D_N_AGES]):
-            feature = lists[desk[k.D_AGES] + 2 * a]
-            other = lists[desk[k.D_AGES] + 2 * a + 1]
-            newest = stamp if other == stream else i64[streams[other, k.S_STATE] + k.T_LAST_STAMP]
-            vectors[emitted, feature] = (stamp - newest) * _SECONDS
-        vector_rows[emitted] = first_row + r
-        emitted += 1
-    return emitted
-
-
-@part
-def _name_rows(desk: Any, lists: Any, values: Any, dues: int, first_row: int, emitted: int) -> int:
-    """Vectors that are in their place already only need the numbers of their rows."""
-    vector_rows = int64_pointer(desk[k.D_VECTOR_ROWS])
-    due = _due(desk, 0)
-    for v in range(dues):
-        vector_rows[emitted + v] = first_row + due[v]
-        for a in range(desk[k.D_N_AGES]):
-            values[v * desk[k.D_FEATURES] + lists[desk[k.D_AGES] + 2 * a]] = 0.0
-    return emitted + dues
 
 
 @kernel("int64(int64[::1], int64, int64, int64, int64, int64, int64, int64)")
@@ -382,6 +170,7 @@ def update_windows(
     mask = capacity - 1
     ring = streams[stream, k.S_RING]
     longest = streams[stream, k.S_MAX_GAP]
+    shortest = streams[stream, k.S_SHORTEST]
     rows = float32_table(rows_at, stop, channels)
     stamps = int64s(stamps_at, stop)
     marks = int64s(marks_at, stop)
@@ -400,7 +189,10 @@ def update_windows(
             i64[state + k.T_LAST_STAMP] = stamps[a]
             i64[state + k.T_STARTED] = 1
         b = a + 1
-        while b < stop and b - a < chunk and stamps[b] > stamps[b - 1] and not 0 < longest < stamps[b] - stamps[b - 1]:
+        while b < stop and b - a < chunk:
+            step = stamps[b] - stamps[b - 1]
+            if step <= 0 or 0 < longest < step or 0 < shortest <= step:
+                break  # a chunk begins where a window may start anew
             b += 1
         n = b - a
         tail = i64[state + k.T_TAIL]
@@ -414,9 +206,9 @@ def update_windows(
             values = float32_pointer(desk[k.D_VECTORS] + 4 * width * emitted)
         for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
             h = groups[g, k.G_STATE]
-            due = _due(desk, g)
+            due = due_rows(desk, g)
             dues[g] = _book(streams, groups, stream, g, i64, heads, mids, due, parts, tail, n)
-            _move_group(
+            run_jobs(
                 desk, streams, groups, jobs, entries, numbers, lists, stream, g, f32, f64, i64, heads, mids, due, dues[g], parts,
                 values, tail, n,
             )  # fmt: skip
@@ -424,9 +216,9 @@ def update_windows(
             i64[h + k.H_MID] = mids[n - 1]
             i64[h + k.H_ROWS] += n
         if is_direct:
-            emitted = _name_rows(desk, lists, values, dues[0], a, emitted)
+            emitted = name_rows(desk, lists, values, dues[0], a, emitted)
         elif streams[stream, k.S_GROUPS] == 0 and streams[stream, k.S_GROUPS_END] > 0:
-            emitted = _assemble(desk, streams, groups, lists, stream, f32, i64, dues, values, a, tail, emitted)
+            emitted = assemble(desk, streams, groups, lists, stream, f32, i64, dues, values, a, tail, emitted)
         for g in range(streams[stream, k.S_GROUPS], streams[stream, k.S_GROUPS_END]):
             if dues[g] > 0:
                 i64[groups[g, k.G_STATE] + k.H_WARM] = 1

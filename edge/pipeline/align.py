@@ -13,6 +13,7 @@ from edge.messages import Block
 
 MOST_WAITING = 4096  # rows of one device; the trigger has then been silent for long, and the oldest go into their windows without it
 _LONG_AGO = -(1 << 63)
+_NEVER = (1 << 63) - 1
 
 Run = tuple[int, Block, int, int]  # stream, block, first row, end
 
@@ -24,23 +25,32 @@ class _Waiting(msgspec.Struct):
     block: Block
     start: int
 
+    @property
+    def stamp(self) -> int:
+        """Of the oldest row that waits."""
+        return self.block.stamps_view[self.start]
+
 
 class Aligner:
     """Puts the rows of several streams into the order of their stamps.
+
+    What it costs grows with the rows and with how often streams take turns, never with how much waits: of each stream only the head of
+    its queue is looked at.
 
     Args:
         trigger: row of the trigger's stream in the plan.
         lanes: number of devices.
 
     Attributes:
-        early: rows that went into their windows before the trigger's time because too many waited.
+        early: rows that went into their windows before the trigger's time because too many waited; until the trigger has passed their
+            stamps, no vectors are made.
     """
 
     def __init__(self, trigger: int, lanes: int) -> None:
         self.early = 0
         self._trigger = trigger
         self._last = [_LONG_AGO] * lanes
-        self._waiting: list[deque[_Waiting]] = [deque() for _ in range(lanes)]
+        self._waiting: list[dict[int, deque[_Waiting]]] = [{} for _ in range(lanes)]
         self._rows = [0] * lanes
 
     def runs(self, stream: int, lane: int, block: Block) -> list[Run]:
@@ -55,18 +65,14 @@ class Aligner:
             return self._other(stream, lane, block)
         stamps = block.stamps[: block.n]
         self._last[lane] = int(stamps[-1])
-        if not self._waiting[lane]:
+        if not self._rows[lane]:
             return [(stream, block, 0, block.n)]
         found: list[Run] = []
         start = 0
         while start < block.n:
-            found += self._until(lane, int(stamps[start]))
-            waiting = self._waiting[lane]
-            if not waiting:
-                stop = block.n
-            else:
-                first = min(int(one.block.stamps[one.start]) for one in waiting)
-                stop = max(start + 1, int(np.searchsorted(stamps, first, "left")))
+            self._release(lane, int(stamps[start]), found)
+            first = min((queue[0].stamp for queue in self._waiting[lane].values() if queue), default=_NEVER)
+            stop = max(start + 1, int(np.searchsorted(stamps, first, "left")))
             found.append((stream, block, start, stop))
             start = stop
         return found
@@ -79,40 +85,35 @@ class Aligner:
 
     def _other(self, stream: int, lane: int, block: Block) -> list[Run]:
         now = int(np.searchsorted(block.stamps[: block.n], self._last[lane], "right"))
-        found = self._of_stream(stream, lane) if now else []  # windows take a stream's rows in order
+        queue = self._waiting[lane].setdefault(stream, deque())
+        found: list[Run] = []
         if now:
+            while queue:  # its clock was set back: windows take a stream's rows in order, and there is nothing left to wait for
+                found.append(self._take(lane, queue, queue[0].block.n))
             found.append((stream, block, 0, now))
         if now < block.n:
-            self._waiting[lane].append(_Waiting(stream, block.copy(), now))
+            queue.append(_Waiting(stream, block.copy(), now))
             self._rows[lane] += block.n - now
             while self._rows[lane] > MOST_WAITING:
-                oldest = self._waiting[lane].popleft()
-                found.append(self._all(lane, oldest))
-                self.early += oldest.block.n - oldest.start
+                oldest = min((one for one in self._waiting[lane].values() if one), key=lambda one: one[0].stamp)
+                run = self._take(lane, oldest, oldest[0].block.n)
+                self.early += run[3] - run[2]
+                found.append(run)
         return found
 
-    def _of_stream(self, stream: int, lane: int) -> list[Run]:
-        """Waiting rows of a stream whose clock was set back: there is nothing to wait for any more."""
-        mine = [one for one in self._waiting[lane] if one.stream == stream]
-        self._waiting[lane] = deque(one for one in self._waiting[lane] if one.stream != stream)
-        return [self._all(lane, one) for one in mine]
-
-    def _until(self, lane: int, stamp: int) -> list[Run]:
+    def _release(self, lane: int, stamp: int, found: list[Run]) -> None:
         """Waiting rows that are not newer than ``stamp``."""
-        found: list[Run] = []
-        left: deque[_Waiting] = deque()
-        for one in self._waiting[lane]:
-            stamps = one.block.stamps[: one.block.n]
-            stop = int(np.searchsorted(stamps, stamp, "right"))
-            if stop > one.start:
-                found.append((one.stream, one.block, one.start, stop))
-                self._rows[lane] -= stop - one.start
-                one.start = stop
-            if one.start < one.block.n:
-                left.append(one)
-        self._waiting[lane] = left
-        return found
+        for queue in self._waiting[lane].values():
+            while queue and queue[0].stamp <= stamp:
+                one = queue[0]
+                found.append(self._take(lane, queue, int(np.searchsorted(one.block.stamps[: one.block.n], stamp, "right"))))
 
-    def _all(self, lane: int, one: _Waiting) -> Run:
-        self._rows[lane] -= one.block.n - one.start
-        return one.stream, one.block, one.start, one.block.n
+    def _take(self, lane: int, queue: deque[_Waiting], stop: int) -> Run:
+        """The rows of a queue's head up to ``stop``."""
+        one = queue[0]
+        run = (one.stream, one.block, one.start, stop)
+        self._rows[lane] -= stop - one.start
+        one.start = stop
+        if stop == one.block.n:
+            queue.popleft()
+        return run

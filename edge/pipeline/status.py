@@ -26,6 +26,7 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
         "streams": {intake.name: _stream(pipeline, intake) for intake in pipeline.intakes},
         "unrouted": pipeline.unrouted,
         "no_vector": {"unjoined": pipeline.features.unjoined, "unaligned": pipeline.features.unaligned},
+        "rows_early": pipeline.aligner.early if pipeline.aligner is not None else 0,
         "decisions": {
             "made": decisions.made,
             "skipped": _sorted(decisions.skipped),

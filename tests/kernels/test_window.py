@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge.features.plan import FeaturePlan, Group, Span, StreamShape
 from edge.features.rolling import RollingFeatures
 from edge.features.statistics import STATISTICS
+from edge.kernels import layout as k
 from edge.messages import Block
 from tests.kernels.windows import EVERY, FOREVER, MS, ONE, Oracle, plan_for, push_all
 
@@ -135,7 +136,8 @@ def test_a_state_that_is_put_back_goes_on_with_the_same_bits(length, cut, window
 def test_a_state_of_another_plan_is_refused():
     engine = RollingFeatures(plan_for(Span(8, by_time=False)), 1)
     state = engine.save(0)
-    for damaged in (state[:-1], b"", state[:20], state + b"x"):
+    flipped = state[:-9] + bytes([state[-9] ^ 4]) + state[-8:]
+    for damaged in (state[:-1], b"", state[:20], state + b"x", flipped):
         with pytest.raises(ValueError, match=r"state"):
             engine.restore(0, damaged)
     with pytest.raises(ValueError, match="another plan"):
@@ -261,11 +263,47 @@ def test_a_stream_that_is_too_old_lets_no_vector_out():
     assert engine.unaligned == 1
 
 
+def test_a_sender_far_faster_than_declared_cannot_break_the_order_of_a_window():
+    """The list of a time window must hold its capacity, which is more than the rows it was declared for."""
+    plan = plan_for(Span(6820 * MS, by_time=True), Span(50, by_time=False), ("median", "count"), rate_hz=100.0, max_rows=500)
+    block_size = int(plan.layout.jobs[plan.layout.jobs[:, k.J_KIND] == k.ORDER, k.J_SIZE][0])
+    random = np.random.default_rng(8)
+    clusters = np.repeat(np.arange(400.0), 1 + block_size // 2)[:30_000]  # fill blocks by halves, then thin them out
+    values = np.concatenate([clusters, clusters[::-1], random.permutation(clusters), np.full(3000, 5.0)])
+    rows = np.repeat(values.astype(np.float32)[:, None], 2, axis=1)
+    engine = RollingFeatures(plan, 1)
+    _, got = push_all(plan, np.arange(1, len(rows) + 1, dtype=np.int64) * MS, rows, engine=engine)
+    assert engine.overflows(0) > 10_000
+    ends = np.arange(len(rows) - 50 * (len(got) - 1) - 1, len(rows), 50)
+    for end, (median, count) in list(zip(ends, got, strict=True))[::7]:
+        assert median == np.median(rows[end + 1 - int(count) : end + 1, 0])
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_silence_makes_every_time_window_fill_again_before_a_vector(order):
+    groups = [
+        Group("s", ("a",), Span(2, by_time=False), ONE, ("last",)),
+        Group("s", ("a",), Span(1000 * MS, by_time=True), ONE, ("mean", "count")),
+    ]
+    plan = FeaturePlan([StreamShape("s", {"a": "1", "b": "1"}, 10.0, 64)], [groups[i] for i in order])
+    stamps = np.concatenate([np.arange(1, 31), np.arange(1031, 1061)]) * 100 * MS
+    rows = np.where(stamps < 50_000 * MS, 0.0, 7.0).astype(np.float32)[:, None].repeat(2, axis=1)
+    for cuts in ((), range(1, 60)):
+        got_stamps, got = push_all(plan, stamps, rows, cuts)
+        later = got_stamps > 50_000 * MS
+        assert got_stamps[later].min() == (1031 + 10) * 100 * MS
+        assert (got[later][:, plan.names.index("s.a.mean.1s")] == 7).all()
+
+
 def test_rows_that_do_not_fit_are_refused_before_the_kernel():
     engine, block = RollingFeatures(plan_for(Span(4, by_time=False), max_rows=8), 1), Block(2, 16)
     block.n = 9
-    with pytest.raises(ValueError, match="8 rows"):
+    with pytest.raises(ValueError, match=r"at most \(8, 2\)"):
         engine.update(0, 0, block)
+    with pytest.raises(ValueError, match=r"at most \(8, 2\)"):
+        engine.update(0, 0, Block(1, 8), 0, 1)
+    with pytest.raises(ValueError, match="stream -1"):
+        engine.update(-1, 0, block, 0, 1)
     block.n = 1
     with pytest.raises(ValueError, match="1 lanes"):
         engine.update(0, 1, block)

@@ -108,6 +108,25 @@ def test_what_is_wrong_with_a_module_is_said(tmp_path, text, says):
         load_functions(path)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "out = np.zeros(128)\n    out[: len(x) // 2] = 1.0\n    out[len(x) - 1] = 1.0\n    return out.sum()",
+        "if len(x) > 100:\n        raise ValueError\n    return 1.0",
+    ],
+    ids=["beyond an array", "an exception"],
+)
+def test_what_fails_on_a_large_window_gives_no_value_and_harms_nothing(tmp_path, body):
+    path = tmp_path / "own.py"
+    path.write_text(f"import edge\nimport numpy as np\n@edge.feature()\ndef f(x, t):\n    {body}\n")
+    functions = load_functions(path)
+    shape = StreamShape("s", {"a": "g", "b": "g"}, 1000.0, 64)
+    plan = FeaturePlan([shape], [Group("s", ("a",), Span(256, by_time=False), Span(16, by_time=False), ("f", "mean"), functions)])
+    _, got = push_all(plan, np.arange(1, 601, dtype=np.int64) * MS, np.ones((600, 2), np.float32))
+    assert np.isnan(got[:, 0]).all()
+    assert (got[:, 1] == 1).all()
+
+
 def test_a_check_says_where(tmp_path):
     (tmp_path / "bad.py").write_text("import edge\n@edge.feature()\ndef f(x, t):\n    return open('x')\n")
     with pytest.raises(ConfigError) as caught:

@@ -23,6 +23,8 @@ IMU = StreamShape("imu", {"ax": "m/s^2", "ay": "m/s^2", "temp": "degC"}, 100.0)
         ("histogram(-1, 1.0, 2)", ["histogram(-1,1,2)[0]", "histogram(-1,1,2)[1]"]),
         ("histogram(3)", ["histogram(3)[0]", "histogram(3)[1]", "histogram(3)[2]"]),
         ("entropy(8)", ["entropy(8)"]),
+        ("time_since(==16777215)", ["time_since(==16777215)"]),
+        ("quantile(0.9999999)", ["quantile(0.9999999)"]),
     ],
 )
 def test_equal_statistics_have_equal_names(text, names):

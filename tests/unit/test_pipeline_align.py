@@ -92,6 +92,25 @@ def test_a_silent_trigger_does_not_let_memory_grow():
     assert flat(aligner.runs(TRIGGER, 1, block([10**6]))) == [(1, 10**6)]
 
 
+def test_what_waits_is_not_looked_at_again_for_every_row():
+    """4,000 messages of one row wait for one message of 1,000 rows: as many runs as turns, each queue's head looked at once a turn."""
+    aligner = Aligner(TRIGGER, 1)
+    for i in range(4000):
+        aligner.runs(OTHER, 0, block([1000 + i]))
+    looks = 0
+
+    class Counted(type(aligner._waiting[0][OTHER])):
+        def __getitem__(self, at):
+            nonlocal looks
+            looks += 1
+            return super().__getitem__(at)
+
+    aligner._waiting[0][OTHER] = Counted(aligner._waiting[0][OTHER])
+    runs = aligner.runs(TRIGGER, 0, block(range(0, 4000, 4)))
+    assert [stamp for stream, stamp in flat(runs) if stream == TRIGGER] == list(range(0, 4000, 4))
+    assert looks < 5 * (1000 + 4000)
+
+
 @pytest.mark.parametrize("gnss_first", [True, False])
 def test_a_pipeline_joins_streams_as_of_the_trigger(tmp_path, gnss_first):
     path = tmp_path / "aligned.toml"
