@@ -52,6 +52,7 @@ ALERTS_KEPT = 10_000  # alerts that wait for the broker
 ALERTS_IN_FLIGHT = 20  # paho resends everything it holds after a reconnect, so it holds little
 PACKET_OVERHEAD = 1024  # topic and properties
 _NS_PER_MS = 1_000_000
+_NO_BUDGET_MS = 31_622_400_000.0  # a year
 P = TypeVar("P", bound=Pipeline)
 _STAMP_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
@@ -181,13 +182,15 @@ def batch_of(config: RuntimeConfig) -> Batch:
 
 
 def features_only(config: RuntimeConfig, *, lanes: int | None = None) -> RuntimeConfig:
-    """The same streams and features, without a model and without outputs.
+    """The same streams and features, without a model, outputs and budget: a vector that comes too late to act on is still one.
 
     Args:
         config: whole.
         lanes: instead of the config's.
     """
-    return msgspec.structs.replace(config, model=None, rules=[], actuators={}, publish=Publish(), lanes=lanes or config.lanes)
+    return msgspec.structs.replace(
+        config, model=None, rules=[], actuators={}, publish=Publish(), lanes=lanes or config.lanes, budget_ms=_NO_BUDGET_MS
+    )
 
 
 def _pipeline_of(
