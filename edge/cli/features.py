@@ -77,7 +77,7 @@ def write_features(request: Request) -> int:
             writer.add(part)
     for line in summary(batch, request, outcome, writer.rows, time.perf_counter() - started_s):
         typer.echo(line)
-    return 0
+    return 0 if writer.rows else 1
 
 
 def _alone(batch: Batch, request: Request, processes: int, outcome: Outcome, report: Report) -> Iterator[Part]:
@@ -257,8 +257,23 @@ def summary(batch: Batch, request: Request, outcome: Outcome, vectors: int, took
     if silent:
         lines.append(f"note        no row of {', '.join(silent)} was used, which the features need")
     elif not vectors:
-        lines.append("note        no window was ever full: the data are shorter than the longest window, or have gaps that empty it")
+        lines.append(f"note        {_why_none(batch, outcome)}")
     return lines
+
+
+def _why_none(batch: Batch, outcome: Outcome) -> str:
+    """The likeliest reason for no vectors at all."""
+    refused: dict[str, int] = {}
+    for counts in outcome.streams.values():
+        for kind in ("invalid", "dropped"):
+            for reason, n in counts[kind].items():
+                refused[reason] = refused.get(reason, 0) + n
+    used = sum(counts["used"] for counts in outcome.streams.values())
+    if refused and sum(refused.values()) > used:
+        return f"most rows were refused, {max(refused, key=lambda reason: refused[reason])} first of all"
+    tables = f", or no device has a row in {', '.join(batch.plan.tables)}" if batch.plan.tables else ""
+    others = "; streams whose stamps have different origins never meet" if len(batch.needed) > 1 else ""
+    return f"no window was ever full: the data are shorter than the longest window, or have gaps that empty it{tables}{others}"
 
 
 def stream_line(counts: dict[str, Any]) -> str:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 BOOT_ID = "replay"
 _PROGRESS_EVERY = 1000  # messages
+_UNJOINED = {
+    "unjoined": "a table has no row of the device",
+    "unaligned": "another stream was silent, or older than its asof_max_ms",
+}
 _TOLERANCE = 0.1  # of rate_hz; senders are off by less
 _HOUR_NS = 3_600_000_000_000
 _LEAP_HOURS = 168  # a recording may well hold a silent week; a longer step is another clock, of which the pipeline walks an hour
@@ -201,6 +205,7 @@ def summary(report: dict[str, Any], rates_hz: dict[str, float | None]) -> list[s
     lines += [
         f"decisions   {decisions['made']} made, "
         + ", ".join(f"{sum(decisions[part].values())} {part}{_reasons(decisions[part])}" for part in ("skipped", "failed")),
+        *(f"no vector   {n} times: {_UNJOINED[why]}" for why, n in report["no_vector"].items() if n),
         f"alerts      {alerts['raised']} raised, {alerts['cleared']} cleared",
         f"commands    {commands['sent']} sent, {sum(commands['blocked'].values())} blocked{_reasons(commands['blocked'])}",
     ]

@@ -64,7 +64,7 @@ def _check_timing(config: RuntimeConfig, found: Findings) -> None:
 
 def _check_lateness(config: RuntimeConfig, found: Findings) -> None:
     """A frame that waits for another one has its budget from its receipt: one that is released when it is gone decides nothing."""
-    if not config.features or not found.is_sound("features[0].stream", "streams"):
+    if not config.features or not found.is_sound("features[0]", "streams"):
         return
     name = config.features[0].stream or ""
     lateness_ms = config.streams[name].clean.lateness_ms

@@ -86,7 +86,6 @@ def compiled(function: Callable[..., Any], where: str = "") -> UserFunction:
         ValueError: it does not compile, fails on small windows, or has an impossible unit.
     """
     from numba import carray, cfunc, njit  # type: ignore[attr-defined]  # not before it is needed: checking a file must stay quick
-    from numba.core.errors import NumbaError
 
     unit, version = getattr(function, _MARK)
     name = f"{where}: {function.__name__}" if where else function.__name__
@@ -97,10 +96,10 @@ def compiled(function: Callable[..., Any], where: str = "") -> UserFunction:
         raise ValueError(f"{name}: {unit!r} is not a unit; '{{}}' is the channel's")
     try:
         call = njit("float64(float32[::1], int64[::1])", error_model="numpy", boundscheck=True)(function)
-    except NumbaError as fault:
-        raise ValueError(f"{name} does not compile for (x: float32[n], t: int64[n]) -> float64: {_first_lines(fault)}") from fault
     except TypeError as fault:
         raise ValueError(f"{name} must take the window's samples and stamps, (x, t): {fault}") from fault
+    except Exception as fault:  # a compiler error, of one of several kinds that have no common base
+        raise ValueError(f"{name} does not compile for (x: float32[n], t: int64[n]) -> float64: {_first_lines(fault)}") from fault
     for n in _TRIES:
         try:
             call(np.linspace(-1.0, 1.0, n, dtype=np.float32), np.arange(1, n + 1, dtype=np.int64) * 10_000_000)

@@ -32,10 +32,12 @@ How windows are kept, and what that costs: [ADR 3](adr/0003-two-stack-windows.md
 
 ## Several streams
 
-The first entry's stream triggers. What another stream says is taken **as of** the trigger's stamp: its rows that are newer wait until
-the trigger has reached them, and the newest one that is not newer counts. `streams.gnss.asof_max_ms = 300` says how old it may be: with
-an older one no vector is made (counted as `unaligned`). The statistic `age` makes the age itself a feature. A row that comes after the
-trigger has passed its stamp counts from the next vector on: nothing waits for a slow stream.
+The first entry's stream triggers. Stamps of streams that are joined must count from one origin. What another stream says is taken
+**as of** the trigger's stamp: its rows that are newer wait until the trigger has reached them, and the newest one that is not newer
+counts. `streams.gnss.asof_max_ms = 300` says how old it may be: with an older one no vector is made (counted as `unaligned`). The
+statistic `age` makes the age itself a feature. A row that comes after the trigger has passed its stamp counts from the next vector on:
+nothing waits for a slow stream. While the trigger is silent, at most 4,096 rows of a device wait; beyond, the oldest go into their windows
+(`rows_early` in the status), and no vector is made before the trigger has passed them.
 
 ## Values from a table
 

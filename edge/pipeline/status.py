@@ -51,7 +51,9 @@ def _stream(pipeline: Pipeline, intake: Intake) -> dict[str, Any]:
     gaps = overflows = step_ns = 0
     if isinstance(intake, TelemetryIntake):
         gaps, overflows = pipeline.features.tallies(intake.index, used)
-        step_ns = pipeline.features.step_ns(intake.index, used)
+        cleaner = intake.gate.cleaner
+        if cleaner is None or cleaner.steps.grid is None:  # on a grid, the steps are the grid's and say nothing of the sender
+            step_ns = pipeline.features.step_ns(intake.index, used)
     return {
         "received": counts.received,
         "used": counts.used,

@@ -230,7 +230,7 @@ def test_no_vectors_are_explained(tmp_path, capsys):
     table = tmp_path / "t.csv"
     table.write_text("t,celsius\n" + "".join(f"{i * 10_000_000},20\n" for i in range(50)))
     code, printed, _ = run(capsys, "features", tmp_path / "two.toml", table, "-o", tmp_path / "o.parquet", "--stream", "temp")
-    assert code == 0
+    assert code == 1
     assert "no row of vib was used" in printed
     assert pq.read_table(tmp_path / "o.parquet").num_rows == 0
     short = tmp_path / "short.csv"

@@ -95,6 +95,7 @@ def test_a_pipeline_file_names_its_module(module, tmp_path):
         ("import edge\n@edge.feature()\ndef f(x, t):\n    return x[20]\n", "fails on a window of 1 samples"),
         ("import edge\n@edge.feature()\ndef f(x, t):\n    return x\n", "does not compile"),
         ("import edge\n@edge.feature(unit='bananas')\ndef f(x, t):\n    return 1.0\n", "unknown unit 'bananas'"),
+        ("import edge\n@edge.feature()\ndef f(x, t):\n    import numpy\n    return 1.0\n", "f does not compile"),
         ("x = 1\n", "no function marked with @edge.feature"),
         ("import nosuchmodule\n", "cannot be executed: ModuleNotFoundError"),
         ("def f(:\n", "cannot be executed: SyntaxError"),
@@ -125,6 +126,16 @@ def test_what_fails_on_a_large_window_gives_no_value_and_harms_nothing(tmp_path,
     _, got = push_all(plan, np.arange(1, 601, dtype=np.int64) * MS, np.ones((600, 2), np.float32))
     assert np.isnan(got[:, 0]).all()
     assert (got[:, 1] == 1).all()
+
+
+def test_a_table_cannot_trigger(tmp_path):
+    (tmp_path / "t.csv").write_text("device,mass\nown,1\n")
+    table = '[tables.t]\npath = "t.csv"\ncolumns = { mass = "kg" }\n[[features]]\ntable = "t"\ncolumns = ["mass"]\n'
+    text = PIPELINE.format(module="own.py").replace("[[features]]", table + "[[features]]", 1)
+    (tmp_path / "own.py").write_text(MODULE)
+    with pytest.raises(ConfigError) as caught:
+        loads(text, tmp_path)
+    assert [problem.path for problem in caught.value.problems] == ["features[0].table"]
 
 
 def test_a_check_says_where(tmp_path):
