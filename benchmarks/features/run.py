@@ -131,15 +131,16 @@ def river_measure(data: Any) -> Measure:
     return lambda: timed(push, len(values))
 
 
-def frames(data: Any) -> tuple[Any, Any, Any, Any]:
-    """The same samples as each peer likes them best: float64 columns, contiguous along time; data frames of float64."""
+def frames(data: Any) -> tuple[Any, Any, Any]:
+    """The same samples as each peer likes them best: float64, every column contiguous along time."""
     columns = np.ascontiguousarray(data.T.astype(np.float64))
-    return columns, pd.DataFrame(columns.T.copy()), pl.DataFrame({f"c{i}": column for i, column in enumerate(columns)}), columns
+    # From an array of rows, pandas would keep a view whose columns are not contiguous, and be slower for it.
+    return columns, pd.DataFrame(dict(enumerate(columns)), copy=True), pl.DataFrame({f"c{i}": column for i, column in enumerate(columns)})
 
 
 def peer_calls(data: Any) -> dict[str, dict[str, Callable[[], Any]]]:
     """Statistic to peer to the call that computes it for all channels; results are (rows, channels)-like arrays in row order."""
-    columns, pandas_frame, polars_frame, _ = frames(data)
+    columns, pandas_frame, polars_frame = frames(data)
     rolling = pandas_frame.rolling(WINDOW)
     every = pl.all()
 
