@@ -51,7 +51,10 @@ class TelemetryCodec:
         first_ns = field("t")
         if type(first_ns) is not int or not 0 <= first_ns <= STAMP_MAX:
             first_ns = integer(message, "t", -1)
-        if size == self._row_bytes and "dt" not in message and "ts" not in message:
+        if size == self._row_bytes and field("ts") is None:  # one row needs no arrays: 3 us less
+            period_ns = field("dt")
+            if type(period_ns) is not int or not 1 <= period_ns <= STAMP_MAX:
+                integer(message, "dt", 0, 1)
             n = 1
             block.stamps_view[0] = first_ns if first_ns >= 0 else block.received_ns
         else:
