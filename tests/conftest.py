@@ -1,8 +1,15 @@
-"""One option for the whole suite: ``--fail-on-skip``, for continuous integration, where a skipped test is a hole."""
+"""One option for the whole suite: ``--fail-on-skip``, for continuous integration, where a skipped test is a hole. One rule: no deadlines.
 
+A busy machine may take any time for an example; how fast things are is measured in benchmarks.
+"""
+
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.broker"]
+
+hypothesis.settings.register_profile("edge", deadline=None)
+hypothesis.settings.load_profile("edge")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
