@@ -25,7 +25,7 @@ G_SIZE = 15
 
 @part
 def turns(y: Any, x: Any) -> Any:
-    """The angle of (x, y) in turns, 0 to 1, within 1e-5; 5 ns where atan2 takes 20.
+    """The angle of (x, y) in turns, 0 to 1, within 4e-5; 5 ns where atan2 takes 20.
 
     Source: the odd minimax polynomial of degree 7 for arctan on [0, 1] (Abramowitz and Stegun 4.4.47 gives its form).
     """

@@ -29,7 +29,7 @@ _SEAM_M = np.float32(0.25)  # how much higher than its lowest neighbour a cell m
 
 
 @part
-def _plane(lowest: npt.NDArray[np.float32], scale: np.float32, slope_max: float) -> tuple[Any, Any, Any]:
+def _plane(lowest: npt.NDArray[np.float32], scale: Any, slope_max: float) -> tuple[Any, Any, Any]:
     """Height at the sensor's axis and slopes of the plane under the vehicle: how it leans, and how the road does where it stands.
 
     Least squares over the near cells, of which fewer and fewer are believed.
@@ -88,7 +88,7 @@ def estimate_ground(
         lowest: float32 (2, SECTORS * RINGS), see crop_points.
         scale: rings per root of a metre.
         settings: see S_*.
-        walked: scratch, float32 (SECTORS * RINGS,).
+        walked: scratch, float32 (SECTORS * RINGS,): above the plane under the vehicle, or neighbours across a slope would look like steps.
         ground: out, float32 (SECTORS * RINGS,), m in the vehicle frame.
         evidence: out, uint8 (SECTORS * RINGS,): 1 where the ground itself was seen.
     """
@@ -97,7 +97,8 @@ def estimate_ground(
     for s in range(SECTORS):
         angle = (s + 0.5) * (2 * math.pi / SECTORS)
         height, reach = at_zero, np.float32(0.0)
-        slope = np.float32(along_x * math.cos(angle) + along_y * math.sin(angle))
+        tilt = np.float32(along_x * math.cos(angle) + along_y * math.sin(angle))
+        slope = tilt
         for b in range(RINGS):
             c = s * RINGS + b
             radius = np.float32(((b + 0.5) / scale) ** 2)
@@ -105,26 +106,29 @@ def estimate_ground(
             expected = height + slope * ahead
             z = lowest[1, c] if lowest[1, c] < NOTHING else lowest[0, c]  # one stray below the road is not the ground
             evidence[c] = 0
-            walked[c] = expected
+            walked[c] = expected - tilt * radius
             if z >= NOTHING:
                 continue
             free = step + slope_max * min(ahead, np.float32(_TRUST_M)) * (np.float32(0.5) if reach == 0 else np.float32(1.0))
             if abs(z - expected) <= free and abs(z - height) <= step + np.float32(1.5) * slope_max * ahead:
                 evidence[c] = 1
-                walked[c] = z
+                walked[c] = z - tilt * radius
                 if reach > 0:
                     seen_slope = min(max((z - height) / max(ahead, np.float32(1e-3)), -slope_max), slope_max)
                     slope += (seen_slope - slope) * min(ahead / np.float32(4.0), np.float32(0.5))
                 height, reach = z, radius
     for s in range(SECTORS):
+        angle = (s + 0.5) * (2 * math.pi / SECTORS)
+        tilt = np.float32(along_x * math.cos(angle) + along_y * math.sin(angle))
         for b in range(RINGS):
             c = s * RINGS + b
+            level = tilt * np.float32(((b + 0.5) / scale) ** 2)
             low, total, count = NOTHING, np.float32(0.0), 0
             for d in range(-_SPREAD, _SPREAD + 1):
                 other = ((s + d) % SECTORS) * RINGS + b
                 if evidence[other] and walked[other] < low:
                     low = walked[other]
-            ground[c] = walked[c]
+            ground[c] = walked[c] + level
             if low >= NOTHING:
                 continue
             arc = np.float32(((b + 0.5) / scale) ** 2 * (2 * math.pi / SECTORS * _SPREAD))
@@ -135,7 +139,7 @@ def estimate_ground(
                 if evidence[other] and walked[other] <= low + _SEAM_M:
                     total += walked[other]
                     count += 1
-            ground[c] = total / count
+            ground[c] = total / count + level
 
 
 @kernel(
