@@ -79,6 +79,10 @@ class Reason(enum.StrEnum):
     RATE = "rate"  # a change faster than clean.max_rate
     STUCK = "stuck"  # unchanged for longer than clean.stuck allows
     MISSING = "missing"  # a missing value could not be filled the way clean.missing says
+    NO_RETURNS = "no_returns"  # a scan whose every point lies at the origin
+    ALL_EQUAL = "all_equal"  # a scan whose points all lie at one place
+    TOO_FEW_POINTS = "too_few_points"  # a scan with fewer returns than its gate asks for
+    CUT_OFF = "cut_off"  # a scan that covers less of the azimuth than its gate asks for
     STAMP_PAST = "stamp_past"  # stamp not after the previous one although seq is
     STAMP_FUTURE = "stamp_future"  # stamp implausibly far ahead
     STALE = "stale"  # older than clean.max_age_ms on arrival (synced clocks)

@@ -1,26 +1,59 @@
-"""The gate of LIDAR scans: in order, not empty; of those that wait, the newest wins."""
+"""The gate of LIDAR scans: in order, with returns, all around; of those that wait, the newest wins."""
+
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.clean.counts import Counts
 from edge.errors import Reason
+from edge.kernels.scan_check import BINS, check_scan, fill_bins
 from edge.messages import Scan
 
 _NO_STAMP = -(1 << 63)
 
 
 class ScanGate:
-    """Admits the scans of one stream: in order, not empty, with at least one finite point.
+    """Admits the scans of one stream: in order, and with returns that a sensor at work would give.
 
-    A scan counts as held from its receipt until it is admitted or a newer one supersedes it.
+    A scan counts as held from its receipt until it is admitted or a newer one supersedes it. A return is a point that is finite and
+    not at the origin. Checking 115,200 points takes 0.5 to 1.2 ms, with coverage 0.8 to 2.4 ms (slow shared machine, idle and busy; there
+    NumPy's ``isfinite`` alone took 4.6 ms).
 
     Args:
         lanes: number of devices.
+        min_points: fewest returns in a scan.
+        min_coverage_deg: fewest degrees of azimuth that returns must lie in, of 360; 0: not checked.
+        on_cut_off: what becomes of a scan with fewer: refused, or the directions it lacks are filled from the device's last whole scan.
+        complete_ms: how much older that scan may be, by the stamps.
+        max_points: most points in a completed scan; 0: as many as there are.
+
+    Attributes:
+        counts: what became of the scans.
+        completed: scans that were filled, and are among those used.
     """
 
-    def __init__(self, lanes: int) -> None:
+    def __init__(
+        self,
+        lanes: int,
+        *,
+        min_points: int = 1,
+        min_coverage_deg: float = 0,
+        on_cut_off: Literal["reject", "complete"] = "reject",
+        complete_ms: float = 150,
+        max_points: int = 0,
+    ) -> None:
         self.counts = Counts()
+        self.completed = 0
+        self._min_points = min_points
+        self._min_coverage = min_coverage_deg
+        self._completes = on_cut_off == "complete"
+        self._complete_ns = round(complete_ms * 1e6)
+        self._max_points = max_points
         self._last = [(-1, _NO_STAMP)] * lanes
+        self._whole: list[Scan | None] = [None] * lanes
+        self._bins = np.zeros(BINS, np.uint8)
+        self._found = np.zeros(4, np.int64)
 
     def hold(self) -> None:
         """A scan arrived and waits for its turn."""
@@ -38,23 +71,80 @@ class ScanGate:
         self.counts.refuse(reason)
 
     def admit(self, scan: Scan, lane: int) -> bool:
-        """Whether a held scan is used; counts it either way."""
+        """Whether a held scan is used; counts it either way.
+
+        Args:
+            scan: as it was decoded. One that is completed gets other ``points``.
+            lane: of the device.
+        """
         self.counts.held -= 1
         last_seq, last_stamp = self._last[lane]
         if scan.seq >= 0 and scan.seq == last_seq:
             self.counts.duplicate += 1
-        elif scan.stamp_ns <= last_stamp:
+            return False
+        if scan.stamp_ns <= last_stamp:
             self.counts.late += 1
-        elif not len(scan.points):
-            self.counts.refuse(Reason.EMPTY)
-        elif not np.isfinite(scan.points).all(axis=1).any():
-            self.counts.refuse(Reason.NOT_FINITE)
-        else:
-            self.counts.used += 1
-            self._last[lane] = (scan.seq, scan.stamp_ns)
-            return True
-        return False
+            return False
+        reason = self._fault(scan, lane)
+        if reason is not None:
+            self.counts.refuse(reason)
+            return False
+        self.counts.used += 1
+        self._last[lane] = (scan.seq, scan.stamp_ns)
+        return True
 
     def reset(self, lane: int) -> None:
         """Forget a device."""
         self._last[lane] = (-1, _NO_STAMP)
+        self._whole[lane] = None
+
+    def _fault(self, scan: Scan, lane: int) -> Reason | None:
+        """Why a scan cannot be used, if so; completes one that is cut off."""
+        if not len(scan.points):
+            return Reason.EMPTY
+        points = scan.points = np.ascontiguousarray(scan.points, np.float32)
+        check_scan(*_place(points, scan.fields), self._min_coverage > 0, self._bins, self._found)
+        finite, returns, is_varied, covered = self._found.tolist()
+        reason = None
+        if not finite:
+            reason = Reason.NOT_FINITE
+        elif not returns:
+            reason = Reason.NO_RETURNS
+        elif returns > 1 and not is_varied:
+            reason = Reason.ALL_EQUAL
+        elif returns < self._min_points:
+            reason = Reason.TOO_FEW_POINTS
+        elif covered < self._min_coverage:
+            reason = None if self._completes and self._complete(scan, lane) else Reason.CUT_OFF
+        elif self._completes:
+            self._whole[lane] = _kept(scan)
+        return reason
+
+    def _complete(self, scan: Scan, lane: int) -> bool:
+        """Whether the directions that a scan lacks could be filled. What was filled fills nothing again: it would age unseen."""
+        whole = self._whole[lane]
+        if whole is None or whole.fields != scan.fields or scan.stamp_ns - whole.stamp_ns > self._complete_ns:
+            return False
+        n = len(scan.points)
+        room = n + len(whole.points)
+        points = np.empty((min(room, self._max_points or room), len(scan.fields)), np.float32)
+        if n > len(points):
+            return False
+        points[:n] = scan.points
+        n = fill_bins(*_place(whole.points, whole.fields), self._bins, n, points)
+        if n < 0:
+            return False
+        scan.points = points[:n]
+        self.completed += 1
+        return True
+
+
+def _place(points: npt.NDArray[np.float32], fields: tuple[str, ...]) -> tuple[int, int, int, int, int, int]:
+    """Where the kernels find the points, by address: those of a message are read-only, which a kernel's signature would refuse."""
+    return (points.ctypes.data, *points.shape, fields.index("x"), fields.index("y"), fields.index("z"))
+
+
+def _kept(scan: Scan) -> Scan:
+    """The scan, for later: its points copied when others could change them."""
+    points = scan.points.copy() if scan.points.flags.writeable else scan.points
+    return Scan(points, scan.fields, scan.seq, scan.stamp_ns, scan.received_ns)

@@ -146,6 +146,28 @@ def record(
 
 
 @app.command()
+def scans(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="files (.pcd .bin .npz .pcap .mcap, also .gz) and folders of them", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RECORDING", help="MCAP file to create", show_default=False)],
+    topic: Annotated[str, typer.Option("--topic", help="topic of the messages, such as car/7/lidar", show_default=False)],
+    rate_hz: Annotated[
+        float | None, typer.Option("--rate-hz", metavar="HZ", min=1e-3, max=1e6, help="scans a second; default: by their stamps")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option("--metadata", metavar="JSON", help="of an Ouster sensor; default: NAME.json beside NAME.pcap")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing RECORDING")] = False,
+) -> None:
+    """Make a recording of LIDAR scans in point files, packet captures and other recordings."""
+    from edge.cli.scans import write_scans
+
+    raise typer.Exit(write_scans(paths, out, topic, rate_hz, metadata, overwrite=force))
+
+
+@app.command()
 def demo(
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="play so long; default: until Ctrl-C")] = None,
     broker: Annotated[

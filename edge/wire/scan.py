@@ -1,10 +1,11 @@
 """MessagePack scans, version 1: ``{v, seq, t, n, fields, x}``, metres in the sensor frame."""
 
+import msgpack
 import numpy as np
 
 from edge.errors import Reason, Reject
 from edge.messages import Scan
-from edge.wire.maps import MapReader, binary, check_version, integer
+from edge.wire.maps import VERSION, MapReader, binary, check_version, integer
 
 _REQUIRED = ("x", "y", "z")
 _MAX_FIELDS = 16
@@ -46,6 +47,19 @@ class ScanCodec:
             raise Reject(Reason.TOO_MANY_ROWS, f"{n} points; at most {self._max_points}")
         table = np.frombuffer(points, "<f4").reshape(n, len(fields))
         return Scan(table, fields, integer(message, "seq", -1), integer(message, "t", received_ns), received_ns)
+
+
+def pack_scan(scan: Scan) -> bytes:
+    """The message that a scan is decoded from; a counter of -1 is left out.
+
+    Args:
+        scan: with points of float32.
+    """
+    numbered = {"seq": scan.seq} if scan.seq >= 0 else {}
+    points = np.ascontiguousarray(scan.points, "<f4")
+    message = {"v": VERSION, "t": scan.stamp_ns, "n": len(points), "fields": list(scan.fields), "x": points.tobytes()}
+    packed: bytes = msgpack.packb(numbered | message)
+    return packed
 
 
 def _fields(names: object) -> tuple[str, ...]:
