@@ -87,6 +87,7 @@ class Reason(enum.StrEnum):
     STAMP_FUTURE = "stamp_future"  # stamp implausibly far ahead
     STALE = "stale"  # older than clean.max_age_ms on arrival (synced clocks)
     RETAINED = "retained"  # a stored copy from the broker, of unknown age
+    OVERRUN = "overrun"  # a scan whose budget was gone before it could be looked at
     SUPERSEDED = "superseded"  # a newer scan came before this one was started
     SHUTDOWN = "shutdown"  # came after the pipeline had stopped
     EVICTED = "evicted"  # still held for reordering when its lane was given to another device

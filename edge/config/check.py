@@ -14,6 +14,7 @@ from edge.config.check_tables import check_tables
 from edge.config.check_topics import check_topics
 from edge.config.cleaning import effective_rate_hz
 from edge.config.findings import Findings, join
+from edge.config.scans import check_scans
 from edge.config.types import RuntimeConfig
 from edge.errors import Problem
 from edge.features.plan import Span
@@ -38,6 +39,7 @@ def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = 
     check_broker(config.broker, found)
     check_streams(config.streams, found)
     check_tables(config, found)
+    check_scans(config, found)
     vector = check_features(config, found)
     labels = check_model(config, vector, found) if with_model else None
     check_actuators(config, found)

@@ -8,6 +8,7 @@ import msgspec
 
 from edge.config.cleaning import QUALITY, effective_channels, effective_rate_hz, steps_of
 from edge.config.findings import Findings, join, near
+from edge.config.scans import is_looked_at, is_plain
 from edge.config.types import Features, RuntimeConfig, Stream
 from edge.features.functions import UserFunction, load_functions
 from edge.features.parameters import Part
@@ -40,7 +41,7 @@ def check_features(config: RuntimeConfig, found: Findings) -> Vector:
     owners: dict[str, int] = {}
     for i, entry in enumerate(config.features):
         path = f"features[{i}]"
-        is_table = _is_table(entry, path, found)
+        is_table = _is_table(entry, path, config, found)
         if is_table and i == 0:
             found.add(f"{path}.table", "the first entry triggers decisions; it must be of a stream")
         group = _columns(entry, path, config, found) if is_table else _group(entry, path, config, found)
@@ -65,7 +66,7 @@ def vector_of(config: RuntimeConfig) -> Vector:
     return check_features(config, Findings())
 
 
-def _is_table(entry: Features, path: str, found: Findings) -> bool:
+def _is_table(entry: Features, path: str, config: RuntimeConfig, found: Findings) -> bool:
     """Which of its two forms an entry has; notes what is missing of it and what belongs to the other one."""
     if entry.table is not None:
         for key in ("stream", "channels", "window", "stats", "module"):
@@ -76,10 +77,11 @@ def _is_table(entry: Features, path: str, found: Findings) -> bool:
         return True
     if entry.columns:
         found.add(f"{path}.columns", "belongs to an entry with table", needs=[f"{path}.table"])
-    for key, example in (("stream", "a name under streams"), ("channels", "a list of its channels"), ("window", '"1s" or 256')):
+    needed = [("stream", "a name under streams"), ("channels", "a list of its channels")]
+    for key, example in needed if is_plain(entry, config) else [*needed, ("window", '"1s" or 256')]:
         if getattr(entry, key) in (None, []):
             found.add(f"{path}.{key}", f"is missing; write {example}")
-    if not entry.stats:
+    if not entry.stats and not is_plain(entry, config):
         found.add(f"{path}.stats", 'is missing; write statistics such as ["mean", "std"]')
     return False
 
@@ -111,11 +113,10 @@ def _group(entry: Features, path: str, config: RuntimeConfig, found: Findings) -
         reason = f"unknown stream {entry.stream!r}; declared are {', '.join(config.streams) or 'none'}"
         found.add(f"{path}.stream", reason, near(entry.stream, config.streams), needs=["streams"] if not config.streams else [])
         return None
-    if stream.kind != "telemetry":
-        found.add(f"{path}.stream", f"{entry.stream!r} is a scan stream; features come from telemetry", needs=[f"{where}.kind"])
-        return None
     channels = effective_channels(config, entry.stream)
-    _check_channels(entry, [*channels, QUALITY], path, where, found)
+    _check_channels(entry, [*channels, *([QUALITY] if stream.kind == "telemetry" else [])], path, where, found)
+    if is_plain(entry, config):
+        return Group.plain(entry.stream, tuple(entry.channels)) if set(entry.channels) <= set(channels) else None
     _check_others(parts, list(channels), entry.stream, path, found)
     if window is None or hop is None or None in parts or not set(entry.channels) <= set(channels):
         return None
@@ -217,11 +218,11 @@ def _check_memory(config: RuntimeConfig, groups: list[Group | Columns], found: F
             name,
             effective_channels(config, name),
             effective_rate_hz(stream),
-            stream.max_rows,
+            stream.max_rows if stream.kind == "telemetry" else 1,
             int((stream.clean.max_gap_ms or 0) * _NS_PER_MS),
         )
         for name, stream in config.streams.items()
-        if stream.kind == "telemetry"
+        if is_looked_at(config, name)
     ]
     cleaning = sum(steps.lane_bytes for name in config.streams if (steps := steps_of(config, name)) is not None)
     needed = (FeaturePlan(shapes, groups).lane_bytes + cleaning) * config.lanes

@@ -6,6 +6,7 @@ import numpy as np
 
 from edge.clean.steps import Grid, Steps
 from edge.config.types import Clean, RuntimeConfig, Stream
+from edge.lidar.channels import channels as scan_channels
 from edge.units import conversion
 
 QUALITY = "quality"  # the built-in channel
@@ -32,8 +33,10 @@ def has_quality(config: RuntimeConfig, name: str) -> bool:
 
 
 def effective_channels(config: RuntimeConfig, name: str) -> dict[str, str]:
-    """Channel to unit, in column order, as cleaning leaves them: converted, then derived ones, then quality."""
+    """Channel to unit, in column order, as cleaning leaves them: converted, then derived ones, then quality; those of a scan stream."""
     stream = config.streams[name]
+    if stream.kind == "scan":
+        return scan_channels(stream.scan.sectors)
     units = {channel: stream.clean.convert.get(channel, unit) for channel, unit in stream.channels.items()}
     if not has_quality(config, name):
         return units

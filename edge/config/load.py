@@ -9,6 +9,7 @@ import msgspec
 
 from edge.config.check import find_problems
 from edge.config.findings import Findings, in_file_order
+from edge.config.scans import with_absolute_classifiers
 from edge.config.typed import typed
 from edge.config.types import RuntimeConfig
 from edge.errors import ConfigError, Problem
@@ -80,7 +81,9 @@ def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
     features = [msgspec.structs.replace(entry, **_joined(entry, ("module",), base)) for entry in config.features]
     model = config.model and msgspec.structs.replace(config.model, **_joined(config.model, ("bundle",), base))
     tables = {name: msgspec.structs.replace(table, **_joined(table, ("path",), base)) for name, table in config.tables.items()}
-    return msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables)
+    config = msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables)
+    folders = {name: stream.scan.classifier for name, stream in config.streams.items()}
+    return with_absolute_classifiers(config, {name: os.path.normpath(base / folder) for name, folder in folders.items() if folder})
 
 
 def _joined(table: msgspec.Struct, names: tuple[str, ...], base: Path) -> dict[str, Any]:

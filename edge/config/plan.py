@@ -2,6 +2,7 @@
 
 from edge.config.check_features import functions_of
 from edge.config.cleaning import effective_channels, effective_rate_hz
+from edge.config.scans import is_looked_at, is_plain
 from edge.config.types import Features, RuntimeConfig
 from edge.features.plan import Columns, FeaturePlan, Group, Span, StreamShape
 
@@ -15,13 +16,13 @@ def feature_plan(config: RuntimeConfig) -> FeaturePlan:
             name,
             effective_channels(config, name),
             effective_rate_hz(stream),
-            stream.max_rows,
+            stream.max_rows if stream.kind == "telemetry" else 1,
             int((stream.clean.max_gap_ms or 0) * _NS_PER_MS),
             stream.clean.on_gap == "reset",
             int((stream.asof_max_ms or 0) * _NS_PER_MS),
         )
         for name, stream in config.streams.items()
-        if stream.kind == "telemetry"
+        if is_looked_at(config, name)
     ]
     return FeaturePlan(shapes, [_group(entry, config) for entry in config.features])
 
@@ -39,6 +40,8 @@ def longest_step_ns(config: RuntimeConfig) -> int:
 def _group(entry: Features, config: RuntimeConfig) -> Group | Columns:
     if entry.table is not None:
         return Columns(entry.table, {column: config.tables[entry.table].columns[column] for column in entry.columns})
+    if is_plain(entry, config):
+        return Group.plain(entry.stream or "", tuple(entry.channels))
     functions = functions_of(entry.module) if entry.module is not None else {}
     return Group(
         entry.stream or "", tuple(entry.channels), Span.parse(entry.window or 0), Span.parse(entry.hop), tuple(entry.stats), functions

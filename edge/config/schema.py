@@ -14,7 +14,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _without_null(node: Any) -> Any:
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [_without_null(item) for item in node if item != {"type": "null"}]
     if not isinstance(node, dict):
         return node

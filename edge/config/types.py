@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from edge.config.lidar import Lidar
+
 _YEAR_MS = 31_622_400_000  # in ns it is far from the end of an int64
 
 
@@ -169,6 +171,7 @@ class Stream(Section, frozen=True, kw_only=True):
         Meta(description="when another stream triggers, this one's newest sample may be so old, or no vector is made; default: any age"),
     ] = None
     clean: Annotated[Clean, Meta(description="what a sample must satisfy")] = Clean()
+    scan: Annotated[Lidar, Meta(description='`kind = "scan"` only: what is looked for in a scan')] = Lidar()
 
     @property
     def max_ahead_ms(self) -> float:

@@ -71,6 +71,7 @@ class Group(msgspec.Struct, frozen=True):
         window, hop: over how much, how often.
         stats: see edge.features.statistics; or names of ``functions``.
         functions: the user's own statistics by name.
+        is_plain: the values themselves, under the channels' names.
     """
 
     stream: str
@@ -79,6 +80,13 @@ class Group(msgspec.Struct, frozen=True):
     hop: Span
     stats: tuple[str, ...]
     functions: Mapping[str, UserFunction] = {}
+    is_plain: bool = False
+
+    @classmethod
+    def plain(cls, stream: str, channels: tuple[str, ...]) -> "Group":
+        """The newest value of each channel, under its own name."""
+        one = Span(1, by_time=False)
+        return cls(stream, channels, one, one, ("last",), is_plain=True)
 
     def window_rows(self, rate_hz: float | None) -> int:
         """Most rows the window can hold.
@@ -110,6 +118,8 @@ class Group(msgspec.Struct, frozen=True):
 
     def names(self) -> list[str]:
         """Feature names in order: channel by channel, each with all statistics."""
+        if self.is_plain:
+            return list(self.channels)
         parts = self.parts()
         return [f"{self.stream}.{channel}.{part.text}.{self.window}" for channel in self.channels for part in parts]
 

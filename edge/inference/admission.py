@@ -60,7 +60,7 @@ def admit(
         _check_features(bundle, feature_names, feature_hash)
         report("features", f"the pipeline computes the {len(manifest.features)} that the model was trained on")
     budget_ns = manifest.budget_ns if budget_ns is None else min(budget_ns, manifest.budget_ns)
-    golden = _golden(bundle)
+    golden = read_golden_of(bundle)
     sessions = {
         variant.name: Session(bundle.files[variant.file], bundle.where(variant.file), manifest.inputs[0], manifest.outputs)
         for variant in manifest.variants
@@ -101,7 +101,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
-def _golden(bundle: Bundle) -> GoldenVectors:
+def read_golden_of(bundle: Bundle) -> GoldenVectors:
+    """The golden vectors of a bundle.
+
+    Raises:
+        BundleError: see edge.inference.golden.read_golden.
+    """
     manifest = bundle.manifest
     file, variants = manifest.golden.file, [variant.name for variant in manifest.variants]
     return read_golden(bundle.files[file], bundle.where(file), len(manifest.features), len(manifest.labels), variants)

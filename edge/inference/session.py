@@ -6,7 +6,8 @@ on 0.1-0.3 us slower; without the memory pattern no difference. A session must n
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,43 @@ class Session:
             timer.cancel()
 
 
-def _open(model: bytes, where: str, batch: Sequence[str]) -> ort.InferenceSession:
+def bind_rows(
+    model: bytes, where: str, takes: Input, gives: Output, rows: int
+) -> tuple[Callable[[], None], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """A graph that leaves its first dimension open, bound for a fixed number of rows.
+
+    Args:
+        model: an ONNX model that has been verified and is self-contained.
+        where: its path, for messages.
+        takes, gives: input and output of one row.
+        rows: in one call.
+
+    Returns:
+        What runs it, its input (rows, F) and its output (rows, labels), float32.
+
+    Raises:
+        BundleError: the graph takes one row only.
+    """
+    session = _open(model, where, [])
+    found = session.get_inputs()[0]
+    if not found.shape or not isinstance(found.shape[0], str):
+        raise BundleError(
+            f"{where}: input {found.name!r} has shape {found.shape}; its first dimension must be left open, to take {rows} rows"
+        )
+    session = _open(model, where, [found.shape[0]], rows)
+    table = np.zeros((rows, math.prod(takes.shape)), np.float32)
+    scores = np.zeros((rows, len(gives.labels)), np.float32)
+    binding = session.io_binding()
+    binding.bind_input(takes.name, "cpu", 0, np.float32, [rows, *takes.shape[1:]], table.ctypes.data)
+    for output in session.get_outputs():
+        if output.name == gives.name:
+            binding.bind_output(gives.name, "cpu", 0, np.float32, [rows, *gives.shape[1:]], scores.ctypes.data)
+        else:
+            binding.bind_output(output.name, "cpu")
+    return partial(session.run_with_iobinding, binding), table, scores
+
+
+def _open(model: bytes, where: str, batch: Sequence[str], rows: int = 1) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
@@ -117,7 +154,7 @@ def _open(model: bytes, where: str, batch: Sequence[str]) -> ort.InferenceSessio
     # Otherwise bytes that look like the flatbuffer format are read as such, past the check for external data.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     for name in batch:
-        options.add_free_dimension_override_by_name(name, 1)
+        options.add_free_dimension_override_by_name(name, rows)
     ort.set_default_logger_severity(_SILENT)
     try:
         return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)  # the fallback prints to stdout

@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edge.lidar.channels import channels
 from edge.lidar.look import Look, Points
 from edge.lidar.settings import ScanSettings
 from edge.lidar.shape import LABELS
-from edge.lidar.summary import OTHER, Summary, channels
+from edge.lidar.summary import OTHER, Summary
 from edge.lidar.tracks import Tracker, Tracks, TrackSettings
 from edge.messages import Scan
 

@@ -20,6 +20,14 @@ F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 
 
+class _Unlocked:
+    """Points of a message, which are read-only, for kernels, which are compiled for arrays that are not and do not write to them."""
+
+    def __init__(self, points: F32) -> None:
+        self._kept = points
+        self.__array_interface__ = {**points.__array_interface__, "data": (points.ctypes.data, False)}
+
+
 class Points:
     """Memory for the points of the largest scan; shared by looks that are taken one after the other.
 
@@ -95,7 +103,7 @@ class Look:
         """Look at a scan.
 
         Args:
-            scan: at most ``max_points`` points; columns x, y, z, and intensity if there is one.
+            scan: at most ``max_points`` points, float32, C-contiguous; columns x, y, z, and intensity if there is one.
 
         Returns:
             How many objects there are; their boxes and shapes are in the first rows.
@@ -104,7 +112,7 @@ class Look:
             ValueError: more points than there is memory for.
         """
         memory, settings = self.memory, self.settings
-        points = scan.points
+        points = scan.points if scan.points.flags.writeable else np.asarray(_Unlocked(scan.points))
         if len(points) > len(memory.kind):
             raise ValueError(f"{len(points)} points; there is memory for {len(memory.kind)}")
         if scan.fields != self._fields:

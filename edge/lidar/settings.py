@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.lidar.path import Vehicle
+from edge.lidar.vehicle import Vehicle
 
 MOST_CELLS = 4_000_000  # of the grid that clusters are found on: 16 MB
 

@@ -7,37 +7,13 @@ downwards needs no special case.
 import numpy as np
 import numpy.typing as npt
 
+from edge.lidar.channels import FIRST
+from edge.lidar.channels import channels as channels_of
 from edge.lidar.path import Path
 from edge.lidar.settings import ScanSettings
 from edge.lidar.tracks import Tracks
 
 VEHICLE, VULNERABLE, OTHER = 0, 1, 2
-
-_FIRST = {
-    "objects.count": "1",
-    "objects.vehicles": "1",
-    "objects.vulnerable": "1",
-    "objects.nearest": "m",
-    "objects.nearest_ahead": "m",
-    "objects.closing_speed": "m/s",
-    "objects.braking": "m/s^2",
-    "objects.min_ttc": "s",
-    "objects.first_ttc": "s",
-    "objects.min_ttc_vulnerable": "s",
-    "scan.points": "1",
-    "scan.ground": "1",
-    "scan.obstacles": "1",
-}
-
-
-def channels(sectors: int) -> dict[str, str]:
-    """Names and units of the row.
-
-    Args:
-        sectors: of free space.
-    """
-    around = {f"{what}.sector_{i}": "m" for what in ("nearest", "free") for i in range(sectors)}
-    return {**_FIRST, **around}
 
 
 class Summary:
@@ -53,9 +29,9 @@ class Summary:
 
     def __init__(self, settings: ScanSettings) -> None:
         sectors = settings.sectors
-        self.row: npt.NDArray[np.float32] = np.zeros(len(channels(sectors)), np.float32)
-        self.nearest = self.row[len(_FIRST) : len(_FIRST) + sectors]
-        self.free = self.row[len(_FIRST) + sectors :]
+        self.row: npt.NDArray[np.float32] = np.zeros(len(channels_of(sectors)), np.float32)
+        self.nearest = self.row[len(FIRST) : len(FIRST) + sectors]
+        self.free = self.row[len(FIRST) + sectors :]
         self.reach_m = settings.range_m[1]
         self._horizon_s = settings.vehicle.horizon_s
 
@@ -75,7 +51,7 @@ class Summary:
             is_vulnerable = tracks.is_confirmed & (tracks.probability.argmax(axis=1) == VULNERABLE)
             if is_vulnerable.any():
                 vulnerable_s = float(tracks.ttc_s[is_vulnerable].min())
-        self.row[: len(_FIRST)] = (
+        self.row[: len(FIRST)] = (
             len(boxes),
             np.count_nonzero(classes == VEHICLE),
             np.count_nonzero(classes == VULNERABLE),

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from edge.kernels import tracks as k
 from edge.kernels.assign import assign
 from edge.kernels.tracks_life import N_SEEN, put_in_order, renew, show
-from edge.lidar.path import Path, Vehicle
+from edge.lidar.path import Path
+from edge.lidar.vehicle import Vehicle
 
 _STATE_VERSION = b"edge-tracks-1\n"
 

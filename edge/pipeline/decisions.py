@@ -136,17 +136,17 @@ class Decisions:
         """Scores, variant and the time after them; None when there are none, which is counted."""
         if self.model is None:
             if remaining_ns <= 0:
-                self._overrun(moment, out)
+                self.overrun(moment, out)
                 return None
             return (), "", started
         chosen = self.model.choose(remaining_ns, self.terms.may_go_smaller)
         if chosen is None:
-            self._overrun(moment, out)
+            self.overrun(moment, out)
             return None
         try:
             scores = chosen.run(vector)
         except InferenceFault:
-            _add(self.failed, "not_finite")
+            self.fail("not_finite")
             return None
         _add(self.by_variant, chosen.name)
         if self.clock is None:
@@ -231,7 +231,12 @@ class Decisions:
         if self.kept is not None:
             self.kept.append(prediction)
 
-    def _overrun(self, moment: Moment, out: list[Outgoing]) -> None:
+    def fail(self, reason: str) -> None:
+        """Count a frame that could not be decided on."""
+        _add(self.failed, reason)
+
+    def overrun(self, moment: Moment, out: list[Outgoing]) -> None:
+        """Count a frame for which there is no time left, and do what is declared for it."""
         _add(self.skipped, "overrun")
         self._go_safe(moment, out)
 

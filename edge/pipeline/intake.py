@@ -10,6 +10,7 @@ from edge.clean.gate import Gate
 from edge.clean.scan_gate import ScanGate
 from edge.errors import Reason, Reject
 from edge.messages import Block, RawMessage, Scan
+from edge.pipeline.scans import ScanWork
 from edge.topics import TopicTemplate
 from edge.wire.json_fields import JsonCodec
 from edge.wire.scan import ScanCodec
@@ -111,13 +112,27 @@ class TelemetryIntake(msgspec.Struct):
 
 
 class ScanIntake(msgspec.Struct):
-    """One LIDAR stream. Of the scans that wait, the newest of each device wins."""
+    """One LIDAR stream. Of the scans that wait, the newest of each device wins.
+
+    Args:
+        name, topic, codec, gate: as in TelemetryIntake.
+        waiting: the newest scan of each lane that has not been looked at.
+        work: what looks at it; None when no feature asks for it.
+        is_synced: stamps are Unix time.
+    """
 
     name: str
     topic: TopicTemplate
     codec: ScanCodec
     gate: ScanGate
     waiting: dict[int, RawMessage] = {}
+    work: ScanWork | None = None
+    is_synced: bool = False
+
+    @property
+    def index(self) -> int:
+        """Row of the stream in the feature plan."""
+        return self.work.index if self.work is not None else -1
 
     def is_usable(self, raw: RawMessage) -> bool:
         """Whether a scan of a device without a lane can be decoded; counted here when it cannot."""
@@ -142,19 +157,20 @@ class ScanIntake(msgspec.Struct):
         self.gate.hold()
         self.gate.give_up(reason)
 
-    def flush(self) -> list[tuple[int, Scan]]:
-        """The newest scan of every device that sent one, decoded and admitted."""
-        ready: list[tuple[int, Scan]] = []
-        for lane, raw in self.waiting.items():
-            try:
-                scan = self.codec.decode(raw.payload, raw.received_ns)
-            except Reject as reject:
-                self.gate.refuse(reject.reason)
-                continue
-            if self.gate.admit(scan, lane):
-                ready.append((lane, scan))
+    def take(self) -> list[tuple[int, RawMessage]]:
+        """The newest scan of every device that sent one; nothing waits afterwards."""
+        taken = list(self.waiting.items())
         self.waiting.clear()
-        return ready
+        return taken
+
+    def decode(self, raw: RawMessage, lane: int) -> Scan | None:
+        """A scan that is used, or None for one that is not, which is counted."""
+        try:
+            scan = self.codec.decode(raw.payload, raw.received_ns)
+        except Reject as reject:
+            self.gate.refuse(reject.reason)
+            return None
+        return scan if self.gate.admit(scan, lane) else None
 
     def forget(self, lane: int, device: str) -> None:
         """The device gave up its lane."""
@@ -162,6 +178,8 @@ class ScanIntake(msgspec.Struct):
         if self.waiting.pop(lane, None) is not None:
             self.gate.give_up(Reason.EVICTED)
         self.gate.reset(lane)
+        if self.work is not None:
+            self.work.reset(lane)
 
 
 Intake = TelemetryIntake | ScanIntake

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edge.errors import Reason, Reject
+from edge.errors import InferenceFault, Reason, Reject
 from edge.messages import Block, Outgoing, Prediction, RawMessage
 from edge.pipeline.decisions import Moment
-from edge.pipeline.intake import TelemetryIntake
+from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
 from edge.pipeline.result import Result, refusals, result_of
 from edge.pipeline.routes import Route
 from edge.pipeline.state import PipelineState
@@ -75,16 +75,17 @@ class Pipeline(PipelineState):
             durations = (decoded - started, admitted - decoded, self._features_ns, spent[0], spent[1], spent[2])
             self.times.add(durations, self.decisions.ended_ns, raw.received_ns)
 
-    def _use(self, intake: TelemetryIntake, lane: int, block: Block, out: list[Outgoing]) -> None:
+    def _use(self, intake: Intake, lane: int, block: Block, out: list[Outgoing]) -> None:
+        for motion in self._motions:
+            if intake.index in motion.streams:
+                motion.note(intake.index, lane, block)
         if self.aligner is None:
             self._push(intake, lane, block, intake.index, block, 0, block.n, out)
             return
         for stream, rows, start, stop in self.aligner.runs(intake.index, lane, block):
             self._push(intake, lane, block, stream, rows, start, stop, out)
 
-    def _push(
-        self, intake: TelemetryIntake, lane: int, block: Block, stream: int, rows: Block, start: int, stop: int, out: list[Outgoing]
-    ) -> None:
+    def _push(self, intake: Intake, lane: int, block: Block, stream: int, rows: Block, start: int, stop: int, out: list[Outgoing]) -> None:
         clock = self.decisions.clock or self._stopped_clock
         started = clock()
         emitted = self.features.update(stream, lane, rows, start, stop)
@@ -97,10 +98,42 @@ class Pipeline(PipelineState):
 
     def flush_scans(self) -> list[Outgoing]:
         """Take the newest scan of every device all the way; call when no more input is at hand."""
+        out: list[Outgoing] = []
         for intake in self._scan_intakes:
             if intake.waiting:
-                intake.flush()
-        return []
+                for lane, raw in intake.take():
+                    self._step_scan(intake, lane, raw, out)
+        return out
+
+    def _step_scan(self, intake: ScanIntake, lane: int, raw: RawMessage, out: list[Outgoing]) -> None:
+        work, decisions = intake.work, self.decisions
+        if work is None:  # no feature asks for it: it is checked and counted
+            intake.decode(raw, lane)
+            return
+        clock = decisions.clock or self._stopped_clock
+        started = clock()
+        effort = work.choose(raw.received_ns + decisions.terms.budget_ns - started, decisions.terms.may_go_smaller)
+        if effort is None:
+            intake.gate.give_up(Reason.OVERRUN)
+            decisions.overrun(Moment(lane, -1, self._now_ns, raw.received_ns, raw.received_ns, self._now_ns), out)
+            return
+        scan = intake.decode(raw, lane)
+        if scan is None:
+            return
+        admitted = clock()
+        try:
+            block = work.look(scan, lane, effort)
+        except InferenceFault:
+            decisions.fail("classifier")
+            return
+        looked = clock()
+        work.observe(effort, looked - started)
+        spent = decisions.spent
+        spent[0] = spent[1] = spent[2] = decisions.ended_ns = 0
+        self._features_ns = looked - admitted
+        self._use(intake, lane, block, out)
+        if decisions.clock is not None:
+            self.times.add((admitted - started, 0, self._features_ns, spent[0], spent[1], spent[2]), decisions.ended_ns, raw.received_ns)
 
     def tick(self, now_ns: int) -> list[Outgoing]:
         """Run the checks that need no frame: silence, and frames that waited long enough for an earlier one."""

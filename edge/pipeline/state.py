@@ -13,6 +13,7 @@ from edge.pipeline.grid import TickGrid
 from edge.pipeline.intake import Intake, ScanIntake
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.routes import Route, Routes
+from edge.pipeline.scans import EgoMotion
 from edge.pipeline.tables import TableJoin
 from edge.pipeline.timing import StageTimes
 
@@ -53,6 +54,10 @@ class PipelineState:
         self._features_ns = 0
         self._routes = Routes(self.intakes, len(lanes.devices))
         self._scan_intakes = [intake for intake in intakes if isinstance(intake, ScanIntake)]
+
+        self._motions: list[EgoMotion] = [
+            intake.work.ego for intake in self._scan_intakes if intake.work is not None and intake.work.ego.streams
+        ]
 
     def run_on(self, clock: Callable[[], int] | None, wall_offset_ns: int) -> None:
         """Say what time it is.

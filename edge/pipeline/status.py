@@ -65,6 +65,7 @@ def _stream(pipeline: Pipeline, intake: Intake) -> dict[str, Any]:
         "lost_frames": counts.lost_frames,
         "resyncs": counts.resyncs,
         "cleaning": _cleaning(intake),
+        "looks": _looks(intake),
         "gaps": gaps,
         "overflows": overflows,
         "rate_hz": round(1e9 / step_ns, 3) if step_ns > 0 else None,
@@ -76,6 +77,11 @@ def _cleaning(intake: Intake) -> dict[str, Any]:
     if not isinstance(intake, TelemetryIntake) or intake.gate.cleaner is None:
         return {}
     return intake.gate.cleaner.summary()
+
+
+def _looks(intake: Intake) -> dict[str, int]:
+    """Scans by how closely they were looked at; empty for telemetry, and for scans that no feature asks for."""
+    return {} if isinstance(intake, TelemetryIntake) or intake.work is None else intake.work.looks | {"completed": intake.gate.completed}
 
 
 def _sorted(counts: dict[Any, int]) -> dict[str, int]:

@@ -52,7 +52,7 @@ MISTAKES: list[tuple[list[tuple[str, str]], str, str]] = [
     ([('clock = "synced"\n', "")], "streams.imu.clean.max_age_ms", 'clock = "synced"'),
     # features
     ([('stream = "imu"', 'stream = "imuu"')], "features[0].stream", "(did you mean 'imu'?)"),
-    ([('stream = "imu"', 'stream = "lidar"')], "features[0].stream", "scan stream"),
+    ([('stream = "imu"\nchannels = ["ax", "ay", "az"]', 'stream = "lidar"\nchannels = ["objects.ttc"]')], "features[0].channels[0]", "ttc"),
     ([('["ax", "ay", "az"]', '["ax", "ay", "aq"]')], "features[0].channels[2]", "no channel 'aq'"),
     ([('["mean", "std"]', '["mean", "sdt"]')], "features[0].stats[1]", "(did you mean 'std'?)"),
     ([('window = "2s"', 'window = "2"')], "features[0].window", "not a duration"),

@@ -330,7 +330,7 @@ def test_a_device_pushed_from_python_leaves_nothing_to_the_next_one_on_its_lane(
 
 
 def scan_of(seq, device="a"):
-    x = np.ones((2, 3), "<f4").tobytes()
+    x = np.arange(1, 7, dtype="<f4").tobytes()
     payload = msgpack.packb({"v": 1, "seq": seq, "t": seq, "n": 2, "fields": ["x", "y", "z"], "x": x})
     return RawMessage(f"d/{device}/scan", payload, seq)
 

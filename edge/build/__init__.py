@@ -1,4 +1,4 @@
-"""The only file that knows every room: a RuntimeConfig in, a Pipeline or a Daemon out. Unpacks the config; rooms take plain values."""
+"""The only room that knows every other: a RuntimeConfig in, a Pipeline or a Daemon out. Unpacks the config; rooms take plain values."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -8,9 +8,9 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
+from edge.build.scans import scan_intake
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
-from edge.clean.scan_gate import ScanGate
 from edge.config.cleaning import steps_of
 from edge.config.link import link_settings, with_broker
 from edge.config.load import load as load_config
@@ -34,7 +34,7 @@ from edge.messages import Block, RawMessage
 from edge.pipeline.batch import Batch
 from edge.pipeline.decisions import Decisions, Terms
 from edge.pipeline.engine import Engine, LargeBlocks
-from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
+from edge.pipeline.intake import Intake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.recipe import Pipeline
 from edge.pipeline.tables import TableJoin
@@ -45,7 +45,6 @@ from edge.topics import TopicTemplate
 from edge.wire.json_fields import JsonCodec
 from edge.wire.outgoing import Encoder
 from edge.wire.outputs import Outputs
-from edge.wire.scan import ScanCodec
 from edge.wire.telemetry import TelemetryCodec
 
 ALERTS_KEPT = 10_000  # alerts that wait for the broker
@@ -240,7 +239,7 @@ def warm_up(pipeline: Pipeline) -> None:
 def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig) -> Intake:
     topic = TopicTemplate(stream.topic, default_device=config.name)
     if stream.kind == "scan":
-        return ScanIntake(name, topic, ScanCodec(stream.max_points, stream.max_bytes), ScanGate(config.lanes), {})
+        return scan_intake(name, stream, plan, config)
     clean = stream.clean
     channels = tuple(stream.channels)
     bounds = [clean.range.get(channel, (-np.inf, np.inf)) for channel in channels]
