@@ -8,7 +8,6 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from edge.build.scans import scan_intake
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
 from edge.config.cleaning import steps_of
@@ -239,6 +238,8 @@ def warm_up(pipeline: Pipeline) -> None:
 def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig) -> Intake:
     topic = TopicTemplate(stream.topic, default_device=config.name)
     if stream.kind == "scan":
+        from edge.build.scans import scan_intake  # the kernels of LIDARs, which other pipelines do without
+
         return scan_intake(name, stream, plan, config)
     clean = stream.clean
     channels = tuple(stream.channels)

@@ -29,7 +29,15 @@ def scan_intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeCon
         BundleError: its classifier cannot be admitted.
     """
     topic = TopicTemplate(stream.topic, default_device=config.name)
-    gate = ScanGate(config.lanes, min_coverage_deg=stream.scan.coverage_min_deg, max_points=stream.max_points)
+    scan = stream.scan
+    gate = ScanGate(
+        config.lanes,
+        min_points=scan.returns_min,
+        min_coverage_deg=scan.coverage_min_deg,
+        on_cut_off=scan.on_cut_off,
+        complete_ms=scan.complete_ms,
+        max_points=stream.max_points,
+    )
     work = _work(name, stream, plan, config) if is_looked_at(config, name) else None
     return ScanIntake(name, topic, ScanCodec(stream.max_points, stream.max_bytes), gate, {}, work, stream.clock == "synced")
 

@@ -1,7 +1,7 @@
 """What is made of the scans of a LIDAR: the keys under ``streams.NAME.scan``, every default and range once; and as plain settings."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -70,8 +70,16 @@ class Lidar(_Part, frozen=True, kw_only=True):
     objects_max: Annotated[int, Meta(ge=1, le=1024, description="of more objects the nearest are kept")] = 256
     sectors: Annotated[int, Meta(ge=1, le=180, description="of free space around the vehicle; the first is straight ahead")] = 12
     coverage_min_deg: Annotated[
-        float, Meta(ge=0, le=360, description="a scan that covers less of the turn is cut off, and refused; 0: not looked at")
+        float, Meta(ge=0, le=360, description="a scan that covers less of the turn is cut off; 0: not looked at")
     ] = 0.0
+    returns_min: Annotated[
+        int, Meta(ge=1, le=4_000_000, description="a scan with fewer points that are finite and not at the origin is refused")
+    ] = 1
+    on_cut_off: Annotated[
+        Literal["reject", "complete"],
+        Meta(description="a scan that is cut off is refused, or the directions that it lacks are filled from the last whole one"),
+    ] = "reject"
+    complete_ms: Annotated[float, Meta(gt=0, le=10_000, description="`complete`: how much older the last whole scan may be")] = 150.0
     classifier: Annotated[
         str | None, Meta(description='folder of a bundle that tells objects apart, such as models/lidar-objects; default: all are "other"')
     ] = None

@@ -1,6 +1,5 @@
 """The recipe of a scan: look, classify, follow, sum up. Reads top to bottom like a list; does no input or output and reads no clock."""
 
-import math
 from collections.abc import Callable
 
 import msgspec
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.lidar.channels import channels
+from edge.lidar.ego import Ego
 from edge.lidar.look import Look, Points
 from edge.lidar.settings import ScanSettings
 from edge.lidar.shape import LABELS
@@ -17,13 +17,6 @@ from edge.messages import Scan
 
 F32 = npt.NDArray[np.float32]
 Classify = Callable[[F32, int], F32]
-
-
-class Ego(msgspec.Struct, frozen=True, gc=False):
-    """The vehicle's own motion at the time of a scan; NaN where it is not known."""
-
-    speed_mps: float = math.nan
-    yaw_rate_radps: float = 0.0
 
 
 class Scene(msgspec.Struct, gc=False):

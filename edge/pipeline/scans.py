@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.inference.variants import BoundVariant, Inference
-from edge.lidar.chain import Ego, ScanChain, Scene
+from edge.lidar.ego import Ego
 from edge.messages import Block, Scan
+
+if TYPE_CHECKING:  # its kernels are loaded by a pipeline that has a LIDAR, and by no other
+    from edge.lidar.chain import ScanChain, Scene
 
 FULL, REDUCED = "full", "reduced"
 _KEPT = 64  # newest samples of the vehicle's motion, by lane: 0.3 s at 200 Hz, more than scans and telemetry are apart
@@ -77,7 +81,7 @@ class ScanWork:
         scene: of the last scan, overwritten by the next.
     """
 
-    def __init__(self, chain: ScanChain, ego: EgoMotion, index: int) -> None:
+    def __init__(self, chain: "ScanChain", ego: EgoMotion, index: int) -> None:
         self.chain, self.ego, self.index = chain, ego, index
         self.block = Block(len(chain.channels), 1)
         self.looks = {FULL: 0, REDUCED: 0}
