@@ -232,6 +232,8 @@ def warm_up(pipeline: Pipeline) -> None:
             intake.block.n = 0
             cleaner = intake.gate.cleaner
             pipeline.features.update(intake.index, 0, intake.block if cleaner is None else cleaner.warm_up())
+        elif intake.work is not None:
+            intake.work.warm_up()
     pipeline.times.fold()
 
 

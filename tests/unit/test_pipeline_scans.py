@@ -4,7 +4,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from edge.build import load
+from edge.build import load, warm_up
 from edge.config.load import load as load_config
 from edge.errors import BundleError, ConfigError, InferenceFault
 from edge.inference.writer import BundleWriter
@@ -356,3 +356,11 @@ def test_what_a_scan_stream_refers_to_must_exist(tmp_path, old, new, path, said)
     problems = {problem.path: str(problem) for problem in caught.value.problems}
     assert path in problems
     assert said in problems[path]
+
+
+def test_warming_up_leaves_no_trace(build):
+    cold, warm = build(), build()
+    warm_up(warm)
+    for i in range(3):
+        raw = scan(points(20.0, seed=i), (i + 1) * 100 * MS)
+        assert [o.payload for o in look(cold, raw)] == [o.payload for o in look(warm, raw)]
