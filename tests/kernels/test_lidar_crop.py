@@ -12,7 +12,7 @@ from edge.kernels.lidar_crop import G_SIZE, NOTHING, RINGS, SECTORS, crop_points
 from edge.lidar.settings import Mount
 
 SCALE = np.float32(RINGS / 10.0)
-GATES = np.array([0.5, 60.0, 3.0, -40, 50, -30, 35, -3, 4, -1, 4, -1, 1, -10, 10], np.float32)
+GATES = np.array([0.5, 22.0, 3.0, -14, 20, -12, 15, -3, 4, -1, 4, -1, 1, -0.5, 1], np.float32)  # each limit cuts something off
 PLACE = Mount(x_m=1.2, y_m=-0.3, z_m=1.9, roll_rad=0.03, pitch_rad=0.1, yaw_rad=2.0)
 ALL = np.array([0, 1, 2, 3], np.int64)
 
@@ -109,6 +109,14 @@ def test_limits_belong_to_the_region_and_the_vehicle_s_own_side_does_not_belong_
     gates = np.array([1, 50, 0, -10, 10, -10, 10, -2, 2, -3, 3, -1, 1, -5, 5], np.float32)
     points = np.array([[10, 0, 0, 0], [np.nextafter(np.float32(10), np.float32(11)), 0, 0, 0], [3, 0, 0, 0], [2.99, 0, 0, 0]], np.float32)
     assert crop(points, mount=level, gates=gates)[1].tolist() == [0, 2]
+
+
+def test_ranges_are_from_the_sensor_and_their_limits_belong_to_them():
+    gates = np.array([1, 50, 0, -99, 99, -99, 99, -99, 99, 0, 0, 0, 0, 0, 0], np.float32)
+    ranges = np.array([50, np.nextafter(np.float32(50), np.float32(51)), 1, np.nextafter(np.float32(1), np.float32(0))], np.float32)
+    points = np.zeros((4, 4), np.float32)
+    points[:, 1] = -ranges
+    assert crop(points, gates=gates)[1].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("n", [0, 1])
