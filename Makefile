@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types bench bench-features train clean
+.PHONY: help run test lint types bench bench-features bench-lidar train clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ bench: $(VENV)/.installed-dev ## side by side with C and with plain Python (need
 
 bench-features: $(VENV)/.installed-bench ## features side by side with River, bottleneck, numbagg, pandas, polars
 	@$(BIN)/python -W ignore benchmarks/features/run.py $(ARGS)
+
+bench-lidar: $(VENV)/.installed-bench ## scans side by side with Open3D and small_gicp (needs libusb-1.0-0 libgl1 libgomp1 libegl1)
+	@$(BIN)/python -W ignore benchmarks/lidar/run.py $(ARGS)
 
 train: $(VENV)/.installed-train ## train the activity-watch model again from its source data
 	@$(BIN)/python models/activity-watch/train.py $(ARGS)
@@ -55,7 +58,7 @@ $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.installed-run
 
 $(VENV)/.installed-bench: $(VENV)/.created pyproject.toml constraints.txt
-	@echo "installing what the feature benchmark needs into $(VENV) (once, up to two minutes) ..."
+	@echo "installing what the benchmarks of features and scans need into $(VENV) (once, up to five minutes) ..."
 	@$(INSTALL) --editable '.[bench]'
 	@touch $@
 

@@ -1,0 +1,1 @@
+"""Rolling features beside what one would use instead."""
