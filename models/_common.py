@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -39,7 +40,9 @@ def verified(path: Path, sha256: str) -> bytes:
     return data
 
 
-def graph(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array], features: int, output: str, labels: int) -> bytes:
+def graph(
+    nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array], features: int, output: str, labels: int, rows: int | str = 1
+) -> bytes:
     """An ONNX model with one input ``features`` (1, F) and one output, float32.
 
     Args:
@@ -48,6 +51,7 @@ def graph(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array], feature
         features: F.
         output: name of the output.
         labels: its size.
+        rows: how many vectors at once; a name leaves it open.
 
     Returns:
         The model's bytes, the same for the same arguments.
@@ -56,8 +60,8 @@ def graph(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array], feature
         helper.make_graph(
             list(nodes),
             "model",
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, features])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, labels])],
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, [rows, features])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [rows, labels])],
             [numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name) for name, values in weights.items()],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -65,6 +69,50 @@ def graph(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array], feature
     )
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A standardiser and dense layers with ReLU between them and softmax at the end, float64."""
+
+    mean: Array
+    std: Array
+    layers: list[tuple[Array, Array]]
+
+    @classmethod
+    def of(cls, model: Any, mean: Array, std: Array) -> "Network":
+        """A fitted LogisticRegression or MLPClassifier of scikit-learn, behind a standardiser."""
+        if hasattr(model, "coef_"):
+            return cls(mean, std, [(model.coef_.T, model.intercept_)])
+        return cls(mean, std, list(zip(model.coefs_, model.intercepts_, strict=True)))
+
+    def predict(self, vectors: Array) -> Array:
+        """Probabilities (n, classes)."""
+        x = (vectors.astype(np.float64) - self.mean) / self.std
+        for weight, bias in self.layers[:-1]:
+            x = np.maximum(x @ weight + bias, 0)
+        x = x @ self.layers[-1][0] + self.layers[-1][1]
+        x = np.exp(x - x.max(1, keepdims=True))
+        return x / x.sum(1, keepdims=True)
+
+    def export(self, labels: int, *, open_rows: bool = False) -> bytes:
+        """As ONNX, the standardiser folded into the first layer.
+
+        Args:
+            labels: size of the output.
+            open_rows: take any number of vectors at once.
+        """
+        (first, bias), *rest = self.layers
+        folded = [(first / self.std[:, None], bias - (self.mean / self.std) @ first), *rest]
+        nodes, weights, x = [], {}, "features"
+        for i, (weight, bias) in enumerate(folded):
+            weights |= {f"w{i}": weight, f"b{i}": bias}
+            nodes.append(helper.make_node("Gemm", [x, f"w{i}", f"b{i}"], [f"z{i}"]))
+            x = f"a{i}"
+            is_last = i == len(folded) - 1
+            nodes.append(
+                helper.make_node("Softmax", [f"z{i}"], ["probability"], axis=1) if is_last else helper.make_node("Relu", [f"z{i}"], [x])
+            )
+        return graph(nodes, weights, len(self.mean), "probability", labels, rows="rows" if open_rows else 1)
 
 
 def fill_in(card: Path, generated: str) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from onnx import helper
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import card
 import recording
-from _common import Array, check_against, fill_in, graph, plan_of, verified
+from _common import Array, Network, check_against, fill_in, plan_of, verified
 
 from edge.features.offline import compute
 from edge.features.plan import FeaturePlan
@@ -68,38 +67,6 @@ class Table(msgspec.Struct, frozen=True):
         return Table(self.vectors[chosen], self.exercise[chosen], self.subject[chosen])
 
 
-class Network(msgspec.Struct, frozen=True):
-    """A standardiser and dense layers with ReLU between them and softmax at the end, float64."""
-
-    mean: Array
-    std: Array
-    layers: list[tuple[Array, Array]]
-
-    def predict(self, vectors: Array) -> Array:
-        """Probabilities (n, classes)."""
-        x = (vectors.astype(np.float64) - self.mean) / self.std
-        for weight, bias in self.layers[:-1]:
-            x = np.maximum(x @ weight + bias, 0)
-        x = x @ self.layers[-1][0] + self.layers[-1][1]
-        x = np.exp(x - x.max(1, keepdims=True))
-        return x / x.sum(1, keepdims=True)
-
-    def export(self, labels: int) -> bytes:
-        """As ONNX, the standardiser folded into the first layer."""
-        (first, bias), *rest = self.layers
-        folded = [(first / self.std[:, None], bias - (self.mean / self.std) @ first), *rest]
-        nodes, weights, x = [], {}, "features"
-        for i, (weight, bias) in enumerate(folded):
-            weights |= {f"w{i}": weight, f"b{i}": bias}
-            nodes.append(helper.make_node("Gemm", [x, f"w{i}", f"b{i}"], [f"z{i}"]))
-            x = f"a{i}"
-            is_last = i == len(folded) - 1
-            nodes.append(
-                helper.make_node("Softmax", [f"z{i}"], ["probability"], axis=1) if is_last else helper.make_node("Relu", [f"z{i}"], [x])
-            )
-        return graph(nodes, weights, len(self.mean), "probability", labels)
-
-
 def load() -> Recordings:
     """The data set, from the installed wheel. The package itself is not imported: its import needs pandas, the file does not."""
     spec = importlib.util.find_spec("seglearn")
@@ -130,9 +97,7 @@ def train(model: MLPClassifier | LogisticRegression, true: Table, mirrored: Tabl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fixed number of epochs is the intention
         model.fit((x - mean) / std, y)
-    if isinstance(model, LogisticRegression):
-        return Network(mean, std, [(model.coef_.T, model.intercept_)])
-    return Network(mean, std, list(zip(model.coefs_, model.intercepts_, strict=True)))
+    return Network.of(model, mean, std)
 
 
 def mlp() -> MLPClassifier:
