@@ -168,6 +168,63 @@ def scans(
 
 
 @app.command()
+def view(  # noqa: PLR0913 - the options of a command
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SCANS", help="file (.pcd .bin .npz .pcap .mcap, also .gz), recording, or folder of files", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="PNG", help="file to write; default: named after SCANS, in this folder")
+    ] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option("--pipeline", metavar="FILE", help="look with the settings of this pipeline file; default: with defaults")
+    ] = None,
+    stream: Annotated[str | None, typer.Option("--stream", metavar="NAME", help="of that file; default: its first scan stream")] = None,
+    mount_height_m: Annotated[
+        float | None,
+        typer.Option(
+            "--mount-height", metavar="M", min=-1000, max=1000, help="of the sensor above the ground; default: the file's, or 1.8"
+        ),
+    ] = None,
+    frame: Annotated[
+        str | None, typer.Option("--frame", metavar="N|all", help="which scan, from 0; all: PNG-000.png and on; default: the last")
+    ] = None,
+    labels: Annotated[Literal["none", "class", "id"], typer.Option("--labels", help="of boxes; id: class and track")] = "id",
+    reach_m: Annotated[
+        float | None, typer.Option("--reach", metavar="M", min=5, max=1000, help="how far around the vehicle; default: as the points need")
+    ] = None,
+    speed_mps: Annotated[
+        float | None, typer.Option("--speed", metavar="M/S", min=-100, max=100, help="of the vehicle; default: not known")
+    ] = None,
+    width_px: Annotated[int, typer.Option("--width-px", metavar="PX", min=200, max=4000, help="of the picture")] = 900,
+    rate_hz: Annotated[
+        float | None, typer.Option("--rate-hz", metavar="HZ", min=1e-3, max=1e6, help="scans a second; default: by their stamps")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option("--metadata", metavar="JSON", help="of an Ouster sensor; default: NAME.json beside NAME.pcap")
+    ] = None,
+) -> None:
+    """Draw LIDAR scans from above as the runtime sees them: ground, obstacles, objects with their tracks, path, free space."""
+    from edge.cli.view.command import Options, view_scans
+
+    options = Options(
+        pipeline=pipeline,
+        stream=stream,
+        mount_height_m=mount_height_m,
+        frame=frame,
+        labels=labels,
+        reach_m=reach_m,
+        speed_mps=speed_mps,
+        width_px=width_px,
+        rate_hz=rate_hz,
+        metadata=metadata,
+    )
+    raise typer.Exit(view_scans(path, out, options))
+
+
+@app.command()
 def demo(
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="play so long; default: until Ctrl-C")] = None,
     broker: Annotated[
