@@ -19,6 +19,7 @@ STRAIGHT = 1e-4  # rad/s or 1/m: less is straight
 TIGHTEST = 0.3  # 1/m: no road vehicle turns in less than 3 m
 MIN_SPEED = 0.5  # m/s: a slower vehicle is given the curvature of this speed; standing, yaw rate says nothing about a path
 MIN_GAP = 0.1  # m: for the deceleration, so that it stays finite
+SURE = 1.5  # standard deviations that a velocity must differ from 0
 BEHIND = 0.75 * math.pi  # rad: an arc is not followed further
 
 # What ``collide`` is told about the vehicle, and what it finds.
@@ -176,11 +177,16 @@ def _stretch(x: float, y: float, c: float, s: float, hl: float, hw: float, curva
                     work[1] = max(work[1], place[0]) if place[0] == place[0] else work[1]
 
 
-@kernel("void(float32[:, ::1], float32[:, ::1], boolean[::1], int64, float64[::1], float64[::1], float32[::1], float32[::1], float64[::1])")
+@kernel(
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], boolean[::1], boolean[::1], int64, float64[::1], float64[::1], float32[::1],"
+    " float32[::1], float64[::1])"
+)
 def collide(
     boxes: npt.NDArray[np.float32],
     velocities: npt.NDArray[np.float32],
+    deviations: npt.NDArray[np.float32],
     confirmed: npt.NDArray[np.bool_],
+    ghosts: npt.NDArray[np.bool_],
     n: int,
     motion: npt.NDArray[np.float64],
     work: npt.NDArray[np.float64],
@@ -191,12 +197,16 @@ def collide(
     """Meet every object.
 
     An object that is not confirmed has no velocity worth believing: it is taken to stand (where the vehicle's speed is unknown, to move
-    with it as measured). What is wholly behind the vehicle is not on its path, unless it reverses.
+    with it as measured). A ghost is not met at all: what chance made up must not outlive it. A
+    component of a velocity that is not surely different from 0 is taken as 0: what is parked beside the path must not drift onto it.
+    What is wholly behind the vehicle is not on its path, unless it reverses.
 
     Args:
         boxes: (>= n, 8) as in edge.lidar.tracks; finite.
         velocities: (>= n, 2) m/s over ground, vehicle axes; where the vehicle's speed is unknown, relative to it.
+        deviations: (>= n,) m/s, standard deviation of each velocity.
         confirmed: (>= n,).
+        ghosts: (>= n,) not shown by this scan, and not known for long.
         n: objects.
         motion: (N_MOTION,) speed m/s, yaw rate rad/s, 1 when the speed is known, distances from the origin to the front and the rear
             bumper m, half width of the corridor m, horizon s, range m.
@@ -221,11 +231,19 @@ def collide(
     found[AHEAD] = far
     found[CLOSING] = found[DECELERATION] = 0.0
     for j in range(n):
+        ttc[j] = horizon
+        ahead[j] = far
+        if ghosts[j]:
+            continue
         x, y, yaw = float(boxes[j, 0]), float(boxes[j, 1]), float(boxes[j, 6])
         hl, hw = 0.5 * float(boxes[j, 3]), 0.5 * float(boxes[j, 4])
         is_believed = confirmed[j] or not is_known
         vx = float(velocities[j, 0]) if is_believed else 0.0
         vy = float(velocities[j, 1]) if is_believed else 0.0
+        if is_known:
+            doubt = SURE * deviations[j]
+            vx = vx if abs(vx) > doubt else 0.0
+            vy = vy if abs(vy) > doubt else 0.0
         c = math.cos(yaw)
         s = math.sin(yaw)
         time = horizon
@@ -242,7 +260,6 @@ def collide(
             found[CONFIRMED_TTC] = time
         flip = -1.0 if curvature < 0.0 else 1.0  # mirrored, every path turns left
         _stretch(x, flip * y, c, flip * s, hl, hw, bend, half, work)
-        ahead[j] = far
         if work[1] < front or work[0] > work[1]:
             continue
         gap = max(work[0] - front, 0.0)

@@ -21,7 +21,7 @@ class Path:
         ttc_s: float32 (max_objects,): of each object, the first time at which its footprint, moving with its velocity, overlaps the
             vehicle's, moving along its path; ``horizon_s`` when not before.
         ahead_m: float32 (max_objects,): of each object, metres along the corridor from the bumper; ``range_m`` when not in it.
-        min_ttc_s: over all objects; those not confirmed count as standing.
+        min_ttc_s: over all objects; those not confirmed count as standing, as long as they are seen.
         confirmed_ttc_s: over the confirmed ones.
         nearest_ahead_m: over all objects.
         closing_mps: speed at which the nearest one comes nearer; 0 when there is none.
@@ -41,6 +41,8 @@ class Path:
         self._motion[[k.FRONT, k.REAR]] = vehicle.front_m, vehicle.rear_m
         self._motion[k.HALF_WIDTH] = 0.5 * vehicle.width_m + vehicle.margin_m
         self._motion[[k.HORIZON, k.RANGE]] = vehicle.horizon_s, vehicle.range_m
+        self._exact = np.zeros(max_objects, np.float32)
+        self._no_ghosts = np.zeros(max_objects, np.bool_)
         self._work = np.zeros(6)
         self._found = np.zeros(k.N_FOUND)
 
@@ -52,6 +54,8 @@ class Path:
         n: int,
         speed_mps: float,
         yaw_rate_radps: float,
+        ghosts: npt.NDArray[np.bool_] | None = None,
+        deviations: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Look at the first n objects.
 
@@ -62,6 +66,8 @@ class Path:
             n: at most ``max_objects``.
             speed_mps: of the vehicle, negative in reverse; NaN: not known, the path is straight.
             yaw_rate_radps: to the left; NaN counts as 0.
+            ghosts: (>= n,), not shown by this scan, and not known for long: they are not met; default: none.
+            deviations: (>= n,), standard deviation of each velocity, m/s; default: they are exact.
 
         Raises:
             ValueError: more objects than there are places.
@@ -73,7 +79,9 @@ class Path:
         motion[k.SPEED] = speed_mps if is_known else 0.0
         motion[k.YAW_RATE] = yaw_rate_radps if math.isfinite(yaw_rate_radps) else 0.0
         motion[k.IS_KNOWN] = is_known
-        k.collide(boxes, velocities, confirmed, n, motion, self._work, self.ttc_s, self.ahead_m, self._found)
+        ghosts = self._no_ghosts if ghosts is None else ghosts
+        deviations = self._exact if deviations is None else deviations
+        k.collide(boxes, velocities, deviations, confirmed, ghosts, n, motion, self._work, self.ttc_s, self.ahead_m, self._found)
         found: list[Any] = self._found.tolist()
         self.min_ttc_s, ttc_row, self.confirmed_ttc_s, self.nearest_ahead_m, nearest_row, self.closing_mps, self.deceleration_mps2 = found
         self.ttc_row, self.nearest_row = int(ttc_row), int(nearest_row)

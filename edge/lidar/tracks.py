@@ -210,7 +210,11 @@ class Tracker:
         after = int(head[k.N])
         arrays = (shown.counts, shown.boxes, shown.velocities, shown.numbers, shown.probabilities, shown.confirmed)
         show(floats, ints, after, stamp_ns, speed if is_known else 0.0, turn, *arrays)
-        shown.path.update(shown.boxes, shown.velocities[0], shown.confirmed, after, speed, turn)
+        # A chance pair of detections makes a track for some scans, with any velocity: it counts only while it is seen.
+        ghosts = (shown.counts[2] > 0) & (~shown.confirmed | (shown.counts[1] < 3 * self.settings.birth_hits))
+        # The first scans of an object still show more of it each time, which looks like a drift and is in no standard deviation.
+        doubts = shown.numbers[1] * np.where(shown.counts[1] < 2 * self.settings.birth_hits, np.float32(2.0), np.float32(1.0))
+        shown.path.update(shown.boxes, shown.velocities[0], shown.confirmed, after, speed, turn, ghosts, doubts)
         shown.cut(after, n, is_over_ground=is_known)
         return shown
 
