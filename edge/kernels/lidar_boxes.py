@@ -1,9 +1,4 @@
-"""A cluster's oriented box, and numbers that describe its shape whatever the sensor.
-
-The box's direction is the one in which the points lie nearest to two edges: a vehicle is seen from one corner, and the smallest
-rectangle would stand askew in it. Source: Zhang, Xu, Dong and Dolan, "Efficient L-Shape Fitting for Vehicle Detection Using Laser
-Scanners" (IV 2017).
-"""
+"""A cluster's oriented box, and numbers that describe its shape whatever the sensor."""
 
 import math
 from typing import Any
@@ -12,10 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.kernels.jit import kernel, part
-
-# Columns of a box, float32 (m, 8): m and rad in the vehicle frame; nearest is the distance from the vehicle's outline.
-B_X, B_Y, B_Z, B_LENGTH, B_WIDTH, B_HEIGHT, B_YAW, B_NEAREST = 0, 1, 2, 3, 4, 5, 6, 7
-BOX_SIZE = 8
+from edge.kernels.lidar_rectangle import (
+    B_HEIGHT,
+    B_LENGTH,
+    B_NEAREST,
+    B_WIDTH,
+    B_X,
+    B_Y,
+    CLEAR_M,
+    THIN_M,
+    direction,
+    is_around,
+    keep_off,
+    put_box,
+)
 
 # Columns of a shape, float32 (m, SHAPE_SIZE); edge.lidar.shape names them.
 S_LENGTH, S_WIDTH, S_HEIGHT, S_BOTTOM, S_TOP, S_AREA, S_VOXELS, S_DISTANCE, S_DENSITY = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -24,36 +29,7 @@ S_BANDS, BANDS = 15, 6
 S_TAPER, S_SOLID, S_EDGE = 21, 22, 23
 SHAPE_SIZE = 24
 
-_DIRECTIONS = 30  # of a quarter turn: 3 degrees
-_FITTED = 96  # most voxels that choose the direction; the extents are of all
-_THIN_M = np.float32(0.05)  # an edge is no sharper than this; and no box is thinner
 _BAND_TOPS = (0.6, 1.0, 1.4, 1.8, 2.2)  # m above the ground
-
-
-@part
-def _direction(voxels: npt.NDArray[np.float32], order: npt.NDArray[np.int32], start: int, stop: int) -> tuple[Any, Any]:
-    """Angle of the best-fitting rectangle in a quarter turn, and the mean distance of the points from its nearest edges, m."""
-    step = max((stop - start) // _FITTED, 1)
-    best, closest, away = np.float32(0.0), np.float32(-1.0), np.float32(0.0)
-    for d in range(_DIRECTIONS):
-        angle = np.float32(d * (0.5 * math.pi / _DIRECTIONS))
-        c, s = math.cos(angle), math.sin(angle)
-        u_min, u_max, v_min, v_max = np.float32(1e9), np.float32(-1e9), np.float32(1e9), np.float32(-1e9)
-        for k in range(start, stop, step):
-            x, y = voxels[order[k], 0], voxels[order[k], 1]
-            u, v = c * x + s * y, c * y - s * x
-            u_min, u_max, v_min, v_max = min(u_min, u), max(u_max, u), min(v_min, v), max(v_max, v)
-        score, total, count = np.float32(0.0), np.float32(0.0), 0
-        for k in range(start, stop, step):
-            x, y = voxels[order[k], 0], voxels[order[k], 1]
-            u, v = c * x + s * y, c * y - s * x
-            off = min(u - u_min, u_max - u, v - v_min, v_max - v)
-            score += np.float32(1.0) / max(off, _THIN_M)
-            total += off
-            count += 1
-        if score > closest:
-            best, closest, away = angle, score, total / np.float32(count)
-    return best, away
 
 
 @part
@@ -124,9 +100,9 @@ def describe_clusters(
             nearest[k] = math.sqrt(near2)
             farthest = max(farthest, nearest[k])
             candidates += 1
-    limit = farthest
+    sure, limit, spare = farthest, farthest, 0
     if candidates > most:  # the distance within which ``most`` of them lie, by halving: exact to a float, and nothing is allocated
-        low, high = np.float32(0.0), farthest
+        low, high = np.float32(-1.0), farthest
         for _ in range(40):
             middle = np.float32(0.5) * (low + high)
             within = 0
@@ -136,14 +112,20 @@ def describe_clusters(
                 high = middle
             else:
                 low = middle
-        limit = low
+        sure, limit, spare = low, high, most
+        for k in range(clusters):
+            spare -= nearest[k] >= 0 and nearest[k] <= sure
     found = 0
     for k in range(clusters):
-        if nearest[k] < 0 or nearest[k] > limit or found == most:
+        if nearest[k] < 0 or nearest[k] > limit:
             continue
+        if nearest[k] > sure:  # as near as others, and there is not a place for all of them
+            if spare == 0:
+                continue
+            spare -= 1
         start, stop = int(first[k]), int(first[k + 1])
         count = stop - start
-        angle, away = _direction(voxels, order, start, stop)
+        angle, away = direction(voxels, order, start, stop)
         c, s = math.cos(angle), math.sin(angle)
         u_min, u_max, v_min, v_max = np.float32(1e9), np.float32(-1e9), np.float32(1e9), np.float32(-1e9)
         z_min, z_max, bottom, top = np.float32(1e9), np.float32(-1e9), np.float32(1e9), np.float32(-1e9)
@@ -189,17 +171,15 @@ def describe_clusters(
             else:
                 upper_u_min, upper_u_max = min(upper_u_min, u), max(upper_u_max, u)
                 upper_v_min, upper_v_max = min(upper_v_min, v), max(upper_v_max, v)
-        length, width = max(u_max - u_min, _THIN_M), max(v_max - v_min, _THIN_M)
-        cu, cv = np.float32(0.5) * (u_min + u_max), np.float32(0.5) * (v_min + v_max)
-        x, y = c * cu - s * cv, s * cu + c * cv
-        yaw = angle
-        if width > length:
-            length, width = width, length
-            yaw = angle - np.float32(0.5 * math.pi)
-        height = max(z_max - z_min, _THIN_M)
-        boxes[found, B_X], boxes[found, B_Y], boxes[found, B_Z] = x, y, np.float32(0.5) * (z_min + z_max)
-        boxes[found, B_LENGTH], boxes[found, B_WIDTH], boxes[found, B_HEIGHT] = length, width, height
-        boxes[found, B_YAW], boxes[found, B_NEAREST] = yaw, nearest[k]
+        put_box(boxes, found, angle, u_min, u_max, v_min, v_max, z_min, z_max)
+        boxes[found, B_NEAREST] = nearest[k]
+        x, y, length, width, height = (
+            boxes[found, B_X],
+            boxes[found, B_Y],
+            boxes[found, B_LENGTH],
+            boxes[found, B_WIDTH],
+            boxes[found, B_HEIGHT],
+        )
         l1, l2, l3 = _eigenvalues(xx / count, xy / count, xz / count, yy / count, yz / count, zz / count)
         l1 = max(l1, 1e-9)
         shapes[found, S_LENGTH], shapes[found, S_WIDTH], shapes[found, S_HEIGHT] = length, width, height
@@ -217,9 +197,11 @@ def describe_clusters(
             shapes[found, S_BANDS + b] /= np.float32(count)
         lower = max(lower_u_max - lower_u_min, np.float32(0.0)) + max(lower_v_max - lower_v_min, np.float32(0.0))
         upper = max(upper_u_max - upper_u_min, np.float32(0.0)) + max(upper_v_max - upper_v_min, np.float32(0.0))
-        shapes[found, S_TAPER] = (upper - lower) / max(upper + lower, _THIN_M)
+        shapes[found, S_TAPER] = (upper - lower) / max(upper + lower, THIN_M)
         shapes[found, S_SOLID] = min(np.float32(count) * edge * edge / (length * width), np.float32(20.0))
         shapes[found, S_EDGE] = away / width
+        if nearest[k] > CLEAR_M and is_around(boxes, found, outline):
+            keep_off(voxels, order, start, stop, outline, boxes, found)
         object_of[k] = np.int32(found)
         found += 1
     return found

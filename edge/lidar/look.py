@@ -3,10 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
-from edge.kernels.lidar_boxes import BOX_SIZE, SHAPE_SIZE, describe_clusters
+from edge.kernels.lidar_boxes import SHAPE_SIZE, describe_clusters
 from edge.kernels.lidar_clusters import FREE, connect_cells
 from edge.kernels.lidar_crop import G_INTENSITY_MIN, G_RANGE_MIN, G_SELF_X_MIN, G_SIZE, G_X_MIN, RINGS, SECTORS, crop_points
 from edge.kernels.lidar_ground import NOISE, S_SIZE, estimate_ground, split_points
+from edge.kernels.lidar_rectangle import BOX_SIZE
 from edge.kernels.lidar_sectors import sector_distances
 from edge.kernels.voxels import EMPTY, voxel_downsample
 from edge.lidar.settings import ScanSettings

@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 
 from edge.kernels.lidar_boxes import (
-    B_HEIGHT,
-    B_LENGTH,
-    B_NEAREST,
-    B_WIDTH,
-    B_X,
-    B_Y,
-    B_YAW,
-    B_Z,
     BANDS,
-    BOX_SIZE,
     S_AREA,
     S_BANDS,
     S_BOTTOM,
@@ -36,7 +27,19 @@ from edge.kernels.lidar_boxes import (
     S_WIDTH,
     SHAPE_SIZE,
     describe_clusters,
-)  # fmt: skip
+)
+from edge.kernels.lidar_rectangle import (
+    B_HEIGHT,
+    B_LENGTH,
+    B_NEAREST,
+    B_WIDTH,
+    B_X,
+    B_Y,
+    B_YAW,
+    B_Z,
+    BOX_SIZE,
+)
+from tests.kernels.lidar_scenes import looked
 
 OUTLINE = np.array([-1.0, 3.0, -1.0, 1.0], np.float32)
 ANGLES = np.radians(np.linspace(-90, 90, 29)).tolist()  # some of them halfway between directions that are tried
@@ -113,7 +116,7 @@ def test_yaw_extents_and_centre_at_every_angle(shape, size):
 def test_the_box_holds_every_voxel():
     random = np.random.default_rng(2)
     for _ in range(50):
-        points = random.normal(0, 1, (random.integers(1, 300), 3)) * random.uniform(0.05, 5, 3) + [10, -4, 3]
+        points = random.normal(0, 1, (random.integers(1, 300), 3)) * random.uniform(0.05, 5, 3) + [60, -4, 3]
         boxes, _, _ = describe([points])
         (box,) = boxes
         c, s = math.cos(box[B_YAW]), math.sin(box[B_YAW])
@@ -144,7 +147,7 @@ def oracle_shape(points, box, edge):
 def test_shapes_are_those_of_numpy():
     random = np.random.default_rng(3)
     for _ in range(100):
-        points = random.normal(0, 1, (random.integers(4, 400), 3)) * random.uniform(0.1, 4, 3) + [*random.normal(0, 30, 2), 1.2]
+        points = random.normal(0, 1, (random.integers(4, 400), 3)) * random.uniform(0.1, 4, 3) + [60 + random.normal(0, 9), random.normal(0, 30), 1.2]
         boxes, shapes, _ = describe([points], tall=-99.0)
         for column, value in oracle_shape(points, boxes[0], 0.1).items():
             assert shapes[0, column] == pytest.approx(value, rel=2e-4, abs=2e-3), column
@@ -215,3 +218,19 @@ def test_degenerate_clusters_have_finite_boxes_that_are_not_flat(name):
 
 def test_no_clusters():
     assert len(describe([])[0]) == 0
+
+
+def test_a_wall_that_bends_around_the_vehicle_does_not_hold_it():
+    """An L of walls, to the left and in front: the box is that of the part in front, and what stands beside makes no collision."""
+    along = np.arange(-8, 12, 0.1)
+    left = np.array([(x, 3.0, z) for x in along for z in (0.6, 1.2, 1.8)])
+    front = np.array([(12.0, y, z) for y in np.arange(-4, 3, 0.1) for z in (0.6, 1.2, 1.8)])
+    doubled = np.vstack([left, front, left + 0.01, front + 0.01])
+    look = looked(doubled)
+    assert look.objects == 1
+    box = look.boxes[0]
+    assert box[B_NEAREST] == pytest.approx(3.0 - 0.95, abs=0.1)
+    assert box[B_X] - 0.5 * max(abs(box[B_LENGTH] * np.cos(box[B_YAW])), abs(box[B_WIDTH] * np.sin(box[B_YAW]))) > 1.5
+    sides = looked(np.vstack([left, left + 0.01, left * [1, -1, 1], left * [1, -1, 1] + 0.01]))
+    assert sides.objects == 2
+    assert all(abs(one[B_Y]) == pytest.approx(3.0, abs=0.1) for one in sides.boxes[:2])
