@@ -13,6 +13,7 @@ from edge.kernels.jit import kernel, part
 
 FREE = -1  # a cell without points
 SINGLE = 1.15  # points a voxel: less is one each, as drops of rain and motes of dust come
+PAIRS = 1  # so many times two drops may have met in a voxel
 PERSON = (
     3000.0  # m^2: over the squared distance, a little less than the points on a grown person (0.85 m^2) from beams 0.4 x 2 degrees apart
 )
@@ -119,7 +120,7 @@ def connect_cells(
             x = x0 + (np.float32(cells[k] % nx) + np.float32(0.5)) / per_m - axis_x
             y = y0 + (np.float32(cells[k] // nx) + np.float32(0.5)) / per_m - axis_y
             away2 = x * x + y * y
-            is_rain = away2 < rainy * rainy and size[k] < SINGLE * order[k] and size[k] * away2 < PERSON
+            is_rain = away2 < rainy * rainy and size[k] <= max(SINGLE * order[k], order[k] + PAIRS) and size[k] * away2 < PERSON
             if size[k] >= least and not is_rain:
                 cells[k] = np.int32(found)
                 found += 1

@@ -22,6 +22,7 @@ from edge.kernels.tracks_life import N_SEEN, put_in_order, renew, show
 from edge.lidar.path import Path
 from edge.lidar.vehicle import Vehicle
 
+_HIDDEN = 2  # scans in which an object may be unseen and still be met
 _STATE_VERSION = b"edge-tracks-1\n"
 
 
@@ -210,10 +211,12 @@ class Tracker:
         after = int(head[k.N])
         arrays = (shown.counts, shown.boxes, shown.velocities, shown.numbers, shown.probabilities, shown.confirmed)
         show(floats, ints, after, stamp_ns, speed if is_known else 0.0, turn, *arrays)
-        # A chance pair of detections makes a track for some scans, with any velocity: it counts only while it is seen.
-        ghosts = (shown.counts[2] > 0) & (~shown.confirmed | (shown.counts[1] < 3 * self.settings.birth_hits))
+        # A chance pair of detections makes a track for some scans, with any velocity: it counts only while it is seen. One that is known
+        # for long may hide for two scans; longer, its place is a guess.
+        hits, misses = shown.counts[1], shown.counts[2]
+        ghosts = (misses > _HIDDEN) | (misses > 0) & (~shown.confirmed | (hits < 3 * self.settings.birth_hits))
         # The first scans of an object still show more of it each time, which looks like a drift and is in no standard deviation.
-        doubts = shown.numbers[1] * np.where(shown.counts[1] < 2 * self.settings.birth_hits, np.float32(2.0), np.float32(1.0))
+        doubts = shown.numbers[1] * np.where(hits < 2 * self.settings.birth_hits, np.float32(2.0), np.float32(1.0))
         shown.path.update(shown.boxes, shown.velocities[0], shown.confirmed, after, speed, turn, ghosts, doubts)
         shown.cut(after, n, is_over_ground=is_known)
         return shown

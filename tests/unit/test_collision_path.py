@@ -40,8 +40,9 @@ def test_a_young_track_counts_only_while_it_is_seen() -> None:
 
 
 def test_an_object_known_for_long_still_counts_while_it_is_hidden() -> None:
-    paths = [path.confirmed_ttc_s for path in follow([[(30.0 - i, 0.0, 1.0, 1.0)] for i in range(12)] + [[], []])]
+    paths = [path.confirmed_ttc_s for path in follow([[(30.0 - i, 0.0, 1.0, 1.0)] for i in range(12)] + [[], [], []])]
     assert paths[13] == pytest.approx((30.0 - 13.0 - 0.5 - VEHICLE.front_m) / 10.0, abs=0.05)
+    assert paths[14] == VEHICLE.horizon_s
 
 
 @pytest.mark.parametrize(("deviation", "is_met"), [(0.2, True), (1.0, False)])
