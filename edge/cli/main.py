@@ -225,17 +225,44 @@ def view(  # noqa: PLR0913 - the options of a command
 
 
 @app.command()
-def demo(
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="play so long; default: until Ctrl-C")] = None,
+def demo(  # noqa: PLR0913 - the options of a command
+    show: Annotated[
+        Literal["recording", "collision"],
+        typer.Argument(metavar="[collision]", help="collision: a simulated car with a LIDAR, which the runtime brakes", show_default=False),
+    ] = "recording",
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, help="play so long; default: until Ctrl-C, collision: until it is decided")
+    ] = None,
     broker: Annotated[
         Literal["auto", "mosquitto", "amqtt"], typer.Option("--broker", help="auto: mosquitto where it is installed")
     ] = "auto",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port of the broker on 127.0.0.1; 0: a free one")] = 0,
     svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="write the last screen as a picture")] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option("--scenario", metavar="NAME", help="collision: where to drive, see docs/collision-guard.md; default: stopped_car"),
+    ] = None,
+    sensor: Annotated[str | None, typer.Option("--sensor", metavar="NAME", help="collision: the LIDAR; default: spin40")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="collision: of places, shapes and noise; default: 1")] = None,
+    without_runtime: Annotated[bool, typer.Option("--without-runtime", help="collision: nobody brakes")] = False,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="PNG", help="collision: write the last scene as a picture")] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="collision: a broker that runs already")] = None,
 ) -> None:
-    """Show it at work: a broker, a real recording played in real time, the daemon, and a live view."""
+    """Show it at work: a broker, a real recording played in real time or a simulated car, the daemon, and a live view."""
     from rich.console import Console
 
+    chosen = {"scenario": scenario, "sensor": sensor, "seed": seed, "picture": picture, "url": url}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if show == "collision":
+        if svg is not None:
+            raise typer.BadParameter("is for the recording; use --picture", param_hint="--svg")
+        from edge.cli.demo.collision.command import CollisionOptions, run_collision
+
+        options = CollisionOptions(seconds=seconds, broker=broker, port=port, with_runtime=not without_runtime, **given)  # type: ignore[arg-type]
+        raise typer.Exit(run_collision(options, Console()))
+    if given or without_runtime:
+        name = next(iter(given), "without_runtime").replace("_", "-")
+        raise typer.BadParameter("is for `edge demo collision`", param_hint=f"--{name}")
     from edge.cli.demo.command import Options, run_demo
 
     run_demo(Options(seconds, broker, port, svg), Console())
