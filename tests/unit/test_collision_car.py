@@ -126,7 +126,7 @@ def test_the_screen_and_the_lines_say_what_was_heard() -> None:
     console = Console(width=80, height=24, record=True, force_terminal=True)
     console.print(screen(about, drive, None, console.size))
     shown = console.export_text()
-    for text in ("9.7 m/s", "critical collision raised at 1.20", "5.5 m/s^2", "12.3 ms", "running"):
+    for text in ("9.7 m/s", "collision raised at 1.20", "5.5 m/s^2", "12.3 ms", "running"):
         assert text in shown
     assert drive.malformed == 1
     assert drive.is_over

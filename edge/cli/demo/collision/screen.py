@@ -13,7 +13,7 @@ from edge.cli.demo.collision.car import Record
 from edge.cli.demo.collision.heard import Drive
 from edge.cli.demo.collision.scene import Scenery
 
-_SIDE = 34  # characters for the numbers
+_SIDE = 42  # characters for the numbers
 _LEAST = 16  # characters of a picture that shows anything
 _REACH_M = 45.0  # around the vehicle: what matters within the next seconds
 _BAR = 16
@@ -142,7 +142,10 @@ def _numbers(about: About, drive: Drive) -> RenderableType:
         table.add_row("", "")
     record = drive.record()
     outcome = Text(record.outcome, "bold red" if record.collided else "bold green") if drive.is_decided and record is not None else Text("")
-    alerts = [Text(f"{alert.at_s:4.1f} s {alert.text}", _COLOURS.get(alert.severity, "")) for alert in drive.alerts]
+    alerts = [
+        Text(f"{alert.at_s:4.1f} s {alert.text.removeprefix(alert.severity + ' ')}", _COLOURS.get(alert.severity, ""))
+        for alert in drive.alerts
+    ]
     return Group(table, *alerts, outcome)
 
 
