@@ -99,7 +99,7 @@ def make(folder: Path, scenes: int, real_folder: Path) -> dict:
     elif before.exists():
         metrics["real"] = json.loads(before.read_text(encoding="utf-8"))["real"]
     home = write_bundle(folder, network, training, test)
-    (home / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    (home / "metrics.json").write_text(json.dumps(metrics) + "\n", encoding="utf-8")
     return metrics
 
 
