@@ -147,7 +147,8 @@ def oracle_shape(points, box, edge):
 def test_shapes_are_those_of_numpy():
     random = np.random.default_rng(3)
     for _ in range(100):
-        points = random.normal(0, 1, (random.integers(4, 400), 3)) * random.uniform(0.1, 4, 3) + [60 + random.normal(0, 9), random.normal(0, 30), 1.2]
+        place = [60 + random.normal(0, 9), random.normal(0, 30), 1.2]
+        points = random.normal(0, 1, (random.integers(4, 400), 3)) * random.uniform(0.1, 4, 3) + place
         boxes, shapes, _ = describe([points], tall=-99.0)
         for column, value in oracle_shape(points, boxes[0], 0.1).items():
             assert shapes[0, column] == pytest.approx(value, rel=2e-4, abs=2e-3), column
