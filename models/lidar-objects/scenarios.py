@@ -51,14 +51,14 @@ def summary(pairs: list[tuple[Record, Record]]) -> str:
     nearest = min((guarded.min_gap_m for guarded in stops if not guarded.collided), default=math.nan)
     return (
         f"{len(stops)} drives that must stop: {hits} collisions (without the runtime: {sum(without.collided for without, _ in pairs)}), "
-        f"nearest {nearest:.1f} m. {len(others)} drives that must not brake: {false} false brakes.\n\n"
+        f"nearest {nearest:.1f} m. {len(others)} drives that must not brake: {false} false brake{'s' * (false != 1)}.\n\n"
     )
 
 
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description="Drive every scenario with and without the collision guard.")
-    parser.add_argument("--runs", nargs="+", default=["spin40:1", "spin40:2", "spin40:3", "vlp16:1", "spin64:1"], metavar="SENSOR:SEED")
+    parser.add_argument("--runs", nargs="+", default=["spin40:1", "vlp16:1", "spin64:1"], metavar="SENSOR:SEED")
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=list(SCENARIOS), metavar="NAME")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the table into docs/collision-guard.md")
