@@ -51,7 +51,7 @@ def summary(pairs: list[tuple[Record, Record]]) -> str:
     nearest = min((guarded.min_gap_m for guarded in stops if not guarded.collided), default=math.nan)
     return (
         f"{len(stops)} drives that must stop: {hits} collisions (without the runtime: {sum(without.collided for without, _ in pairs)}), "
-        f"nearest {nearest:.1f} m. {len(others)} drives that must not brake: {false} false brake{'s' * (false != 1)}.\n\n"
+        f"nearest {nearest:.1f} m. {len(others)} drives that must not brake, false brakes: {false}.\n\n"
     )
 
 

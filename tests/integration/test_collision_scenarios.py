@@ -15,7 +15,7 @@ OTHERS = {  # what is seen differently by few beams and by many is driven with t
     "kerb_along": "vlp16",
     "speed_bump": "vlp16",
     "uphill": "vlp16",
-    "crest": "spin64",
+    "crest": "vlp16",
     "overhead": "vlp16",
     "empty_road": "vlp16",
     "pavement_pedestrian": "vlp16",
