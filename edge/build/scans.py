@@ -37,6 +37,7 @@ def scan_intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeCon
         on_cut_off=scan.on_cut_off,
         complete_ms=scan.complete_ms,
         max_points=stream.max_points,
+        max_ahead_ns=int(stream.max_ahead_ms * _NS_PER_MS),
     )
     work = _work(name, stream, plan, config) if is_looked_at(config, name) else None
     return ScanIntake(name, topic, ScanCodec(stream.max_points, stream.max_bytes), gate, {}, work, stream.clock == "synced")

@@ -10,6 +10,7 @@ from edge.errors import Reason
 from edge.messages import Scan
 
 _NO_STAMP = -(1 << 63)
+RESYNC_RUN = 8  # so many scans in a row with old stamps that rise are the new truth: 0.8 s at 10 Hz
 
 
 class ScanGate:
@@ -26,6 +27,7 @@ class ScanGate:
         on_cut_off: what becomes of a scan with fewer: refused, or the directions it lacks are filled from the device's last whole scan.
         complete_ms: how much older that scan may be, by the stamps.
         max_points: most points in a completed scan; 0: as many as there are.
+        max_ahead_ns: largest step of stamps.
 
     Attributes:
         counts: what became of the scans.
@@ -41,6 +43,7 @@ class ScanGate:
         on_cut_off: Literal["reject", "complete"] = "reject",
         complete_ms: float = 150,
         max_points: int = 0,
+        max_ahead_ns: int = 3_600_000_000_000,
     ) -> None:
         from edge.kernels import scan_check  # a pipeline without a LIDAR neither compiles nor loads it
 
@@ -53,6 +56,8 @@ class ScanGate:
         self._complete_ns = round(complete_ms * 1e6)
         self._max_points = max_points
         self._last = [(-1, _NO_STAMP)] * lanes
+        self._old = [(0, _NO_STAMP)] * lanes
+        self._max_ahead_ns = max_ahead_ns
         self._whole: list[Scan | None] = [None] * lanes
         self._bins = np.zeros(scan_check.BINS, np.uint8)
         self._found = np.zeros(4, np.int64)
@@ -84,8 +89,12 @@ class ScanGate:
         if scan.seq >= 0 and scan.seq == last_seq:
             self.counts.duplicate += 1
             return False
-        if scan.stamp_ns <= last_stamp:
+        if scan.stamp_ns <= last_stamp and not self._is_new_truth(scan, lane):
             self.counts.late += 1
+            return False
+        last_stamp = self._last[lane][1]
+        if last_stamp != _NO_STAMP and scan.stamp_ns - last_stamp > self._max_ahead_ns:
+            self.counts.refuse(Reason.STAMP_FUTURE)
             return False
         reason = self._fault(scan, lane)
         if reason is not None:
@@ -93,12 +102,25 @@ class ScanGate:
             return False
         self.counts.used += 1
         self._last[lane] = (scan.seq, scan.stamp_ns)
+        self._old[lane] = (0, _NO_STAMP)
         return True
 
     def reset(self, lane: int) -> None:
         """Forget a device."""
         self._last[lane] = (-1, _NO_STAMP)
         self._whole[lane] = None
+        self._old[lane] = (0, _NO_STAMP)
+
+    def _is_new_truth(self, scan: Scan, lane: int) -> bool:
+        """Whether so many scans with old stamps have followed each other that the stamps before were wrong, or the sensor began anew."""
+        run, newest = self._old[lane]
+        run = run + 1 if scan.stamp_ns > newest else 1
+        self._old[lane] = (run, scan.stamp_ns)
+        if run < RESYNC_RUN:
+            return False
+        self.counts.resyncs += 1
+        self._last[lane] = (-1, _NO_STAMP)
+        return True
 
     def _fault(self, scan: Scan, lane: int) -> Reason | None:
         """Why a scan cannot be used, if so; completes one that is cut off."""

@@ -57,15 +57,19 @@ def _check_ego(config: RuntimeConfig, name: str, found: Findings) -> None:
         if value is None:
             continue
         known = {
-            f"{other}.{channel}": unit_of
+            f"{other}.{channel}": (unit_of, stream.clock)
             for other, stream in config.streams.items()
             if stream.kind == "telemetry"
             for channel, unit_of in effective_channels(config, other).items()
         }
         if value not in known:
             found.add(where, f"{value!r} is no channel of a telemetry stream; write stream.channel", near(value, known))
-        elif known[value] != unit:
-            found.add(where, f"{value!r} is in {known[value]}; {unit} is due, see clean.convert")
+        elif known[value][0] != unit:
+            found.add(where, f"{value!r} is in {known[value][0]}; {unit} is due, see clean.convert")
+        elif known[value][1] != config.streams[name].clock:
+            found.add(
+                where, f"{value!r} has a {known[value][1]} clock, {name!r} a {config.streams[name].clock} one: times cannot be compared"
+            )
 
 
 def with_absolute_classifiers(config: RuntimeConfig, absolute: dict[str, str]) -> RuntimeConfig:

@@ -23,7 +23,8 @@ SURE = 1.5  # standard deviations that a velocity must differ from 0
 BEHIND = 0.75 * math.pi  # rad: an arc is not followed further
 
 # What ``collide`` is told about the vehicle, and what it finds.
-SPEED, YAW_RATE, IS_KNOWN, FRONT, REAR, HALF_WIDTH, HORIZON, RANGE, N_MOTION = range(9)
+SPEED, YAW_RATE, IS_KNOWN, FRONT, REAR, HALF_WIDTH, MARGIN, HORIZON, RANGE, N_MOTION = range(10)
+GHOST, NEW, KNOWN = range(3)
 TTC, TTC_ROW, CONFIRMED_TTC, AHEAD, AHEAD_ROW, CLOSING, DECELERATION, N_FOUND = range(8)
 
 
@@ -178,7 +179,7 @@ def _stretch(x: float, y: float, c: float, s: float, hl: float, hw: float, curva
 
 
 @kernel(
-    "void(float32[:, ::1], float32[:, ::1], float32[::1], boolean[::1], boolean[::1], int64, float64[::1], float64[::1], float32[::1],"
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], boolean[::1], uint8[::1], int64, float64[::1], float64[::1], float32[::1],"
     " float32[::1], float64[::1])"
 )
 def collide(
@@ -186,7 +187,7 @@ def collide(
     velocities: npt.NDArray[np.float32],
     deviations: npt.NDArray[np.float32],
     confirmed: npt.NDArray[np.bool_],
-    ghosts: npt.NDArray[np.bool_],
+    trust: npt.NDArray[np.uint8],
     n: int,
     motion: npt.NDArray[np.float64],
     work: npt.NDArray[np.float64],
@@ -206,10 +207,10 @@ def collide(
         velocities: (>= n, 2) m/s over ground, vehicle axes; where the vehicle's speed is unknown, relative to it.
         deviations: (>= n,) m/s, standard deviation of each velocity.
         confirmed: (>= n,).
-        ghosts: (>= n,) not shown by this scan, and not known for long.
+        trust: (>= n,) GHOST: not shown by this scan, and not known for long; NEW: seen once, asks for no deceleration yet; KNOWN.
         n: objects.
         motion: (N_MOTION,) speed m/s, yaw rate rad/s, 1 when the speed is known, distances from the origin to the front and the rear
-            bumper m, half width of the corridor m, horizon s, range m.
+            bumper m, half width of the corridor m, how much of that is margin m, horizon s, range m.
         work: scratch (6,).
         ttc: out: (>= n,) s, 0: overlapping now; the horizon: never before it.
         ahead: out: (>= n,) m along the corridor from the bumper to the object; the range: not in it.
@@ -220,9 +221,10 @@ def collide(
     speed = motion[SPEED] if is_known else 0.0
     turn = motion[YAW_RATE] if is_known else 0.0
     front, rear, half, horizon, far = motion[FRONT], motion[REAR], motion[HALF_WIDTH], motion[HORIZON], motion[RANGE]
+    slim = half - motion[MARGIN]
     middle = 0.5 * (front - rear)
     ex = 0.5 * (front + rear)
-    curvature = turn / max(abs(speed), MIN_SPEED)
+    curvature = math.copysign(turn / max(abs(speed), MIN_SPEED), turn * (speed if speed != 0.0 else 1.0))
     bend = min(abs(curvature), TIGHTEST)
     if bend < STRAIGHT:
         bend = 0.0
@@ -233,7 +235,7 @@ def collide(
     for j in range(n):
         ttc[j] = horizon
         ahead[j] = far
-        if ghosts[j]:
+        if trust[j] == GHOST:
             continue
         x, y, yaw = float(boxes[j, 0]), float(boxes[j, 1]), float(boxes[j, 6])
         hl, hw = 0.5 * float(boxes[j, 3]), 0.5 * float(boxes[j, 4])
@@ -252,6 +254,12 @@ def collide(
                 time = _contact_straight(x - middle, y, c, s, hl, hw, ex, half, vx - speed, vy, horizon)
             else:
                 time = _contact_arc(x, y, vx, vy, yaw, hl, hw, ex, half, middle, speed, turn, horizon)
+            if time <= 0.0 and separation(x - middle, y, c, s, hl, hw, ex, slim) > 0.0:
+                # It stands in the margin, beside the vehicle: met only if the vehicle itself is going to touch it.
+                if abs(turn) < STRAIGHT:
+                    time = _contact_straight(x - middle, y, c, s, hl, hw, ex, slim, vx - speed, vy, horizon)
+                else:
+                    time = _contact_arc(x, y, vx, vy, yaw, hl, hw, ex, slim, middle, speed, turn, horizon)
         ttc[j] = time
         if time < found[TTC]:
             found[TTC] = time
@@ -260,6 +268,8 @@ def collide(
             found[CONFIRMED_TTC] = time
         flip = -1.0 if curvature < 0.0 else 1.0  # mirrored, every path turns left
         _stretch(x, flip * y, c, flip * s, hl, hw, bend, half, work)
+        if work[0] < front and separation(x - middle, y, c, s, hl, hw, ex, slim) > 0.0:  # beside: in the margin only, or not at all
+            _stretch(x, flip * y, c, flip * s, hl, hw, bend, slim, work)
         if work[1] < front or work[0] > work[1]:
             continue
         gap = max(work[0] - front, 0.0)
@@ -272,5 +282,66 @@ def collide(
             found[AHEAD] = gap
             found[AHEAD_ROW] = j
             found[CLOSING] = closing
-        if closing > 0.0:
+        if closing > 0.0 and trust[j] == KNOWN:
             found[DECELERATION] = max(found[DECELERATION], closing * closing / (2.0 * max(gap, MIN_GAP)))
+
+
+@kernel("void(float32[:, ::1], int32[::1], int32[::1], uint8[::1], int64, float64[::1], float64[::1], float64[::1])")
+def meet_structures(
+    voxels: npt.NDArray[np.float32],
+    cluster: npt.NDArray[np.int32],
+    object_of: npt.NDArray[np.int32],
+    structure: npt.NDArray[np.uint8],
+    n: int,
+    motion: npt.NDArray[np.float64],
+    work: npt.NDArray[np.float64],
+    found: npt.NDArray[np.float64],
+) -> None:
+    """Meet walls and the like, which stand, point by point: their boxes say nothing of where they are.
+
+    Args:
+        voxels: float32 (n, >= 2), obstacles.
+        cluster, object_of: int32, of the voxels and of the clusters.
+        structure: uint8, of the objects.
+        n: voxels.
+        motion: see ``collide``.
+        work: (>= 6,) scratch.
+        found: (N_FOUND,) as ``collide`` left it; what is nearer or sooner replaces what is there.
+    """
+    is_known = motion[IS_KNOWN] > 0.0
+    speed = motion[SPEED] if is_known else 0.0
+    turn = motion[YAW_RATE] if is_known else 0.0
+    front, rear, half, horizon, far = motion[FRONT], motion[REAR], motion[HALF_WIDTH], motion[HORIZON], motion[RANGE]
+    curvature = math.copysign(turn / max(abs(speed), MIN_SPEED), turn * (speed if speed != 0.0 else 1.0))
+    bend = min(abs(curvature), TIGHTEST)
+    if bend < STRAIGHT:
+        bend = 0.0
+    flip = -1.0 if curvature < 0.0 else 1.0
+    place = work[4:6]
+    ahead, behind = far, far
+    for i in range(n):
+        k = cluster[i]
+        if k < 0 or object_of[k] < 0 or structure[object_of[k]] == 0:
+            continue
+        _along(float(voxels[i, 0]), flip * float(voxels[i, 1]), bend, place)
+        if not abs(place[1]) <= half:
+            continue
+        if place[0] >= front:
+            ahead = min(ahead, place[0] - front)
+        elif place[0] <= -rear:
+            behind = min(behind, -rear - place[0])
+    time = horizon
+    if speed > 0.0:
+        time = min(ahead / speed, horizon) if ahead < far else horizon
+    elif speed < 0.0:
+        time = min(behind / -speed, horizon) if behind < far else horizon
+    if time < found[TTC]:
+        found[TTC] = time
+        found[TTC_ROW] = -1.0
+    found[CONFIRMED_TTC] = min(found[CONFIRMED_TTC], time)
+    if ahead < found[AHEAD]:
+        found[AHEAD] = ahead
+        found[AHEAD_ROW] = -1.0
+        found[CLOSING] = speed
+    if speed > 0.0 and ahead < far:
+        found[DECELERATION] = max(found[DECELERATION], speed * speed / (2.0 * max(ahead, MIN_GAP)))

@@ -15,10 +15,10 @@ from edge.kernels.lidar_rectangle import (
     B_X,
     B_Y,
     CLEAR_M,
+    LONGEST_M,
     THIN_M,
     direction,
     is_around,
-    keep_off,
     put_box,
 )
 
@@ -29,6 +29,7 @@ S_BANDS, BANDS = 15, 6
 S_TAPER, S_SOLID, S_EDGE = 21, 22, 23
 SHAPE_SIZE = 24
 
+_AHEAD, _MARKED = np.float32(0.25), -2
 _BAND_TOPS = (0.6, 1.0, 1.4, 1.8, 2.2)  # m above the ground
 
 
@@ -51,7 +52,7 @@ def _eigenvalues(xx: float, xy: float, xz: float, yy: float, yz: float, zz: floa
 
 @kernel(
     "int64(float32[:, ::1], int32[::1], int32[::1], int64, float32[::1], float32[::1], int64, "
-    "float32[::1], float32[:, ::1], float32[:, ::1], int32[::1])"
+    "float32[::1], float32[:, ::1], float32[:, ::1], uint8[::1], int32[::1])"
 )
 def describe_clusters(
     voxels: npt.NDArray[np.float32],
@@ -64,6 +65,7 @@ def describe_clusters(
     nearest: npt.NDArray[np.float32],
     boxes: npt.NDArray[np.float32],
     shapes: npt.NDArray[np.float32],
+    structure: npt.NDArray[np.uint8],
     object_of: npt.NDArray[np.int32],
 ) -> int:
     """Boxes and shapes of the clusters that are tall enough; the nearest ones when there are more than fit.
@@ -72,12 +74,15 @@ def describe_clusters(
         voxels: float32 (n, 4), x, y, z, height above the ground.
         order, first: see connect_cells.
         clusters: how many.
-        outline: float32 (4,): x_min, x_max, y_min, y_max of the vehicle.
+        outline: float32 (4,): x_min, x_max, y_min, y_max of the vehicle. What stands straight before or behind it counts as four times as
+            near when there are more objects than places.
         limits: float32 (2,): least height of an object's top above the ground (m), and the edge of a voxel (m).
         most: rows of ``boxes``.
         nearest: scratch, float32 (clusters,).
         boxes: out, float32 (most, 8), see B_*.
         shapes: out, float32 (most, SHAPE_SIZE), see S_*.
+        structure: out, uint8 (most,): 1 for what is no thing that moves but a wall, a hedge, a row: longer than LONGEST_M, or bent around
+            the vehicle, so that its box holds the vehicle and says nothing of where it is.
         object_of: out, int32 (clusters,), row of ``boxes``; -1: none.
 
     Returns:
@@ -102,6 +107,12 @@ def describe_clusters(
             candidates += 1
     sure, limit, spare = farthest, farthest, 0
     if candidates > most:  # the distance within which ``most`` of them lie, by halving: exact to a float, and nothing is allocated
+        for k in range(clusters):
+            for j in range(first[k], first[k + 1]):
+                if nearest[k] >= 0 and out_y_min <= voxels[order[j], 1] <= out_y_max:
+                    nearest[k] *= _AHEAD
+                    object_of[k] = _MARKED
+                    break
         low, high = np.float32(-1.0), farthest
         for _ in range(40):
             middle = np.float32(0.5) * (low + high)
@@ -117,6 +128,8 @@ def describe_clusters(
             spare -= nearest[k] >= 0 and nearest[k] <= sure
     found = 0
     for k in range(clusters):
+        distance = nearest[k] / _AHEAD if object_of[k] == _MARKED else nearest[k]
+        object_of[k] = -1
         if nearest[k] < 0 or nearest[k] > limit:
             continue
         if nearest[k] > sure:  # as near as others, and there is not a place for all of them
@@ -172,7 +185,7 @@ def describe_clusters(
                 upper_u_min, upper_u_max = min(upper_u_min, u), max(upper_u_max, u)
                 upper_v_min, upper_v_max = min(upper_v_min, v), max(upper_v_max, v)
         put_box(boxes, found, angle, u_min, u_max, v_min, v_max, z_min, z_max)
-        boxes[found, B_NEAREST] = nearest[k]
+        boxes[found, B_NEAREST] = distance
         x, y, length, width, height = (
             boxes[found, B_X],
             boxes[found, B_Y],
@@ -200,8 +213,7 @@ def describe_clusters(
         shapes[found, S_TAPER] = (upper - lower) / max(upper + lower, THIN_M)
         shapes[found, S_SOLID] = min(np.float32(count) * edge * edge / (length * width), np.float32(20.0))
         shapes[found, S_EDGE] = away / width
-        if nearest[k] > CLEAR_M and is_around(boxes, found, outline):
-            keep_off(voxels, order, start, stop, outline, boxes, found)
+        structure[found] = length > LONGEST_M or (distance > CLEAR_M and is_around(boxes, found, outline))
         object_of[k] = np.int32(found)
         found += 1
     return found

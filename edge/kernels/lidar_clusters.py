@@ -52,9 +52,9 @@ def connect_cells(
         voxels: float32 (n, 4), x, y, z, height; x and y within the grid.
         counts: int32 (n,), points in each.
         n: voxels.
-        grid_of: float32 (7,) or (9,): least x, least y, cells per m, gap that connects at the sensor (m), growth of the gap per m of
+        grid_of: float32 (7,) or (10,): least x, least y, cells per m, gap that connects at the sensor (m), growth of the gap per m of
             distance, the sensor's x and y; and how far (m; default: nowhere) a voxel of a single point is left out, and a cluster of such
-            voxels that has fewer points than a person.
+            voxels that has fewer points than a person; and of how many points one was looked at.
         nx, ny: cells of the grid.
         least: a cluster with fewer points is noise.
         grid: int32 (nx * ny,), all FREE; is so again afterwards.
@@ -68,9 +68,9 @@ def connect_cells(
         How many clusters there are.
     """
     x0, y0, per_m, gap, growth, axis_x, axis_y = grid_of[0], grid_of[1], grid_of[2], grid_of[3], grid_of[4], grid_of[5], grid_of[6]
-    lonely, rainy = np.float32(0.0), np.float32(0.0)
-    if len(grid_of) > 8:
-        lonely, rainy = grid_of[7], grid_of[8]
+    lonely, rainy, stride = np.float32(0.0), np.float32(0.0), np.float32(1.0)
+    if len(grid_of) > 9:
+        lonely, rainy, stride = grid_of[7], grid_of[8], grid_of[9]
     used = 0
     for i in range(n):
         if counts[i] < 2 and math.hypot(voxels[i, 0] - axis_x, voxels[i, 1] - axis_y) < lonely:
@@ -120,7 +120,7 @@ def connect_cells(
             x = x0 + (np.float32(cells[k] % nx) + np.float32(0.5)) / per_m - axis_x
             y = y0 + (np.float32(cells[k] // nx) + np.float32(0.5)) / per_m - axis_y
             away2 = x * x + y * y
-            is_rain = away2 < rainy * rainy and size[k] <= max(SINGLE * order[k], order[k] + PAIRS) and size[k] * away2 < PERSON
+            is_rain = away2 < rainy * rainy and size[k] <= max(SINGLE * order[k], order[k] + PAIRS) and size[k] * stride * away2 < PERSON
             if size[k] >= least and not is_rain:
                 cells[k] = np.int32(found)
                 found += 1

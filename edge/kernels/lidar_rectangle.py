@@ -19,7 +19,8 @@ BOX_SIZE = 8
 _DIRECTIONS = 30  # of a quarter turn: 3 degrees
 _FITTED = 96  # most voxels that choose the direction; the extents are of all
 THIN_M = np.float32(0.05)  # an edge is no sharper than this; and no box is thinner
-CLEAR_M = np.float32(0.2)  # a box that holds the vehicle is wrong when none of its points is this near
+CLEAR_M = np.float32(0.02)  # a box that holds the vehicle is wrong when none of its points is this near
+LONGEST_M = np.float32(25.0)  # nothing on wheels is longer but trains
 
 
 @part
@@ -58,57 +59,6 @@ def is_around(boxes: npt.NDArray[np.float32], row: int, outline: npt.NDArray[np.
         if abs(c * x + s * y) < 0.5 * boxes[row, B_LENGTH] and abs(c * y - s * x) < 0.5 * boxes[row, B_WIDTH]:
             return True
     return False
-
-
-@part
-def _side_of(x: float, y: float, outline: npt.NDArray[np.float32]) -> int:
-    """0 in front of the vehicle, 1 to its left, 2 to its right, 3 behind."""
-    if x >= outline[1]:
-        return 0
-    if y >= outline[3]:
-        return 1
-    return 2 if y <= outline[2] else 3
-
-
-@part
-def keep_off(
-    voxels: npt.NDArray[np.float32],
-    order: npt.NDArray[np.int32],
-    start: int,
-    stop: int,
-    outline: npt.NDArray[np.float32],
-    boxes: npt.NDArray[np.float32],
-    row: int,
-) -> None:
-    """Replace the box of a wall that bends around the vehicle by that of the part in front, or of the side where most of it stands.
-
-    Such a box would hold the vehicle itself, and the time to collision would be 0 in an empty yard.
-    """
-    ahead = left = right = behind = 0
-    for j in range(start, stop):
-        side = _side_of(voxels[order[j], 0], voxels[order[j], 1], outline)
-        ahead += side == 0
-        left += side == 1
-        right += side == 2
-        behind += side == 3
-    kept = 0 if ahead > 0 else 1 if left >= max(right, behind) else 2 if right >= behind else 3
-    end = start
-    for j in range(start, stop):
-        i = order[j]
-        if _side_of(voxels[i, 0], voxels[i, 1], outline) == kept:
-            order[j] = order[end]
-            order[end] = i
-            end += 1
-    angle, _ = direction(voxels, order, start, end)
-    c, s = math.cos(angle), math.sin(angle)
-    u_min, u_max, v_min, v_max = np.float32(1e9), np.float32(-1e9), np.float32(1e9), np.float32(-1e9)
-    z_min, z_max = np.float32(1e9), np.float32(-1e9)
-    for j in range(start, end):
-        x, y, z = voxels[order[j], 0], voxels[order[j], 1], voxels[order[j], 2]
-        u, v = c * x + s * y, c * y - s * x
-        u_min, u_max, v_min, v_max = min(u_min, u), max(u_max, u), min(v_min, v), max(v_max, v)
-        z_min, z_max = min(z_min, z), max(z_max, z)
-    put_box(boxes, row, angle, u_min, u_max, v_min, v_max, z_min, z_max)
 
 
 @part

@@ -1,11 +1,13 @@
 """The recipe of a scan: look, classify, follow, sum up. Reads top to bottom like a list; does no input or output and reads no clock."""
 
+import math
 from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edge.kernels.lidar_rectangle import B_X, BOX_SIZE
 from edge.lidar.channels import channels
 from edge.lidar.ego import Ego
 from edge.lidar.look import Look, Points
@@ -56,13 +58,14 @@ class ScanChain:
         self.channels = channels(settings.sectors)
         memory = Points(settings.max_points)
         # Every second point: the points that are read are what a cheaper look must save, they take half of the time.
-        self._full, self._reduced = Look(settings, memory), Look(settings.reduced(), memory, stride=2)
+        self._full, self._reduced = Look(settings, memory), Look(settings.reduced(), memory, stride=2, full=settings)
         self._classify = classify
         self._unknown = np.zeros((settings.objects_max, len(LABELS)), np.float32)
         self._unknown[:, OTHER] = 1.0
         mount = settings.mount
         follow = TrackSettings(sensor_x_m=mount.x_m, sensor_y_m=mount.y_m)
         self.tracker = Tracker(lanes, settings.objects_max, settings.objects_max, follow, settings.vehicle)
+        self._tracked = np.zeros((settings.objects_max, BOX_SIZE), np.float32)
         self._summary = Summary(settings)
 
     def run(self, scan: Scan, lane: int, ego: Ego, *, is_reduced: bool = False) -> Scene:
@@ -79,10 +82,20 @@ class ScanChain:
         boxes = look.boxes[:n]
         probabilities = (self._unknown if self._classify is None else self._classify(look.shapes, n))[:n]
         classes = probabilities.argmax(axis=1)
-        tracks = self.tracker.update(lane, look.boxes, probabilities, n, scan.stamp_ns, ego.speed_mps, ego.yaw_rate_radps)
+        # A structure is no object that moves: it is met point by point, and has no track.
+        self._tracked[:n] = boxes
+        self._tracked[:n, B_X][look.structure[:n] > 0] = np.nan
+        tracks = self.tracker.update(lane, self._tracked, probabilities, n, scan.stamp_ns, ego.speed_mps, ego.yaw_rate_radps)
+        memory = look.memory
+        tracks.path.meet(memory.voxels, memory.cluster, memory.object_of, look.structure, look.thinned)
         look.sectors(summary.nearest, summary.free)
-        summary.fill(boxes, classes, tracks, (look.n, look.ground_points, look.found))
+        summary.fill(boxes, classes, tracks, (look.n, look.ground_points, look.found), is_ego_known=math.isfinite(ego.speed_mps))
         return Scene(look, boxes, probabilities, classes, tracks, summary.row)
+
+    @property
+    def dropped(self) -> int:
+        """Objects for which there was no place, since the start."""
+        return self._full.dropped + self._reduced.dropped
 
     def reset(self, lane: int) -> None:
         """Forget the objects of a lane."""

@@ -11,6 +11,7 @@ FIRST = {
     "objects.min_ttc": "s",
     "objects.first_ttc": "s",
     "objects.min_ttc_vulnerable": "s",
+    "ego.is_known": "1",
     "scan.points": "1",
     "scan.ground": "1",
     "scan.obstacles": "1",

@@ -65,20 +65,26 @@ class Look:
         settings: what is looked for.
         memory: for the points.
         stride: 2 looks at every second point.
+        full: what "nothing" is called after, and how far rain is told apart, where this is the cheaper of two looks.
 
     Attributes:
         n, found, thinned, clusters, objects: points in the region, obstacle points, voxels, clusters and objects of the last scan.
         boxes: float32 (objects_max, 8), see edge.kernels.lidar_boxes.
         shapes: float32 (objects_max, F), see edge.lidar.shape.
+        structure: uint8 (objects_max,): 1 for walls and the like, whose boxes say nothing of where they are.
+        dropped: objects for which there was no place, since the start.
     """
 
-    def __init__(self, settings: ScanSettings, memory: Points, stride: int = 1) -> None:
+    def __init__(self, settings: ScanSettings, memory: Points, stride: int = 1, full: ScanSettings | None = None) -> None:
         self.settings, self.memory, self._stride = settings, memory, stride
+        full = full or settings
         self.mount = settings.mount.matrix()
         self.scale = np.float32(RINGS / settings.range_m[1] ** 0.5)
         self.n = self.found = self.thinned = self.clusters = self.objects = 0
         most = settings.objects_max
         self.boxes: F32 = np.zeros((most, BOX_SIZE), np.float32)
+        self.structure = np.zeros(most, np.uint8)
+        self.dropped = 0
         self.shapes: F32 = np.zeros((most, SHAPE_SIZE), np.float32)
         vehicle, own = settings.vehicle, settings.self_m
         half = 0.5 * vehicle.width_m
@@ -99,9 +105,10 @@ class Look:
         self._grid = np.full(self._grid_shape[0] * self._grid_shape[1], FREE, np.int32)
         axis_x, axis_y = self.mount[0, 3], self.mount[1, 3]
         corner = (settings.x_m[0], settings.y_m[0], 1 / settings.cell_m)
-        rain = (_LONELY * settings.voxel_m, _RAINY * settings.voxel_m)
+        rain = (_LONELY * full.voxel_m, _RAINY * full.voxel_m, stride)
         self._grid_of = np.array([*corner, settings.gap_m, settings.gap_per_m, axis_x, axis_y, *rain], np.float32)
-        self._place = np.array([axis_x, axis_y, settings.range_m[1]], np.float32)
+        self._least = max(settings.points_min // stride, min(settings.points_min, 2))
+        self._place = np.array([axis_x, axis_y, full.range_m[1]], np.float32)
         self._columns = np.zeros(4, np.int64)
         self._fields: tuple[str, ...] = ()
 
@@ -138,7 +145,7 @@ class Look:
         )
         edge_m = np.float32(settings.voxel_m)
         self.thinned = voxel_downsample(m.obstacles, self.found, edge_m, m.keys, m.values, m.used, m.voxels, m.counts, m.of)
-        least, (nx, ny) = settings.points_min, self._grid_shape
+        least, (nx, ny) = self._least, self._grid_shape
         self.clusters = connect_cells(
             m.voxels, m.counts, self.thinned, self._grid_of, nx, ny, least, self._grid, m.used, m.parent, m.first, m.cluster, m.order
         )
@@ -153,8 +160,10 @@ class Look:
             m.near,
             self.boxes,
             self.shapes,
+            self.structure,
             m.object_of,
         )
+        self.dropped += int(np.count_nonzero(m.near[: self.clusters] >= 0)) - self.objects
         return self.objects
 
     def sectors(self, nearest: F32, free: F32) -> None:
@@ -165,7 +174,7 @@ class Look:
     @property
     def ground_points(self) -> int:
         """How many points of the region were on the ground."""
-        return int(np.count_nonzero(self.memory.kind[: self.n] == 0))
+        return self.n - int(np.count_nonzero(self.memory.kind[: self.n]))
 
     def owners(self) -> I32:
         """The object of every point of the region, int32 (n,), -1 for none; what belongs to no cluster is marked as noise.

@@ -25,7 +25,8 @@ class Path:
         confirmed_ttc_s: over the confirmed ones.
         nearest_ahead_m: over all objects.
         closing_mps: speed at which the nearest one comes nearer; 0 when there is none.
-        deceleration_mps2: largest ``closing^2 / (2 gap)`` of all that is ahead: what it takes not to touch it at its present speed.
+        deceleration_mps2: largest ``closing^2 / (2 gap)`` of all that is ahead and was seen twice: what it takes not to touch it at its
+            present speed.
         ttc_row, nearest_row: whose they are, -1: nobody's.
     """
 
@@ -40,9 +41,10 @@ class Path:
         self._motion = np.zeros(k.N_MOTION)
         self._motion[[k.FRONT, k.REAR]] = vehicle.front_m, vehicle.rear_m
         self._motion[k.HALF_WIDTH] = 0.5 * vehicle.width_m + vehicle.margin_m
+        self._motion[k.MARGIN] = vehicle.margin_m
         self._motion[[k.HORIZON, k.RANGE]] = vehicle.horizon_s, vehicle.range_m
         self._exact = np.zeros(max_objects, np.float32)
-        self._no_ghosts = np.zeros(max_objects, np.bool_)
+        self._trusted = np.full(max_objects, k.KNOWN, np.uint8)
         self._work = np.zeros(6)
         self._found = np.zeros(k.N_FOUND)
 
@@ -54,7 +56,7 @@ class Path:
         n: int,
         speed_mps: float,
         yaw_rate_radps: float,
-        ghosts: npt.NDArray[np.bool_] | None = None,
+        trust: npt.NDArray[np.uint8] | None = None,
         deviations: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Look at the first n objects.
@@ -66,7 +68,8 @@ class Path:
             n: at most ``max_objects``.
             speed_mps: of the vehicle, negative in reverse; NaN: not known, the path is straight.
             yaw_rate_radps: to the left; NaN counts as 0.
-            ghosts: (>= n,), not shown by this scan, and not known for long: they are not met; default: none.
+            trust: (>= n,), GHOST: not shown by this scan, and not known for long, so it is not met; NEW: seen once, asks for no
+                deceleration yet; KNOWN, the default. See edge.kernels.collision.
             deviations: (>= n,), standard deviation of each velocity, m/s; default: they are exact.
 
         Raises:
@@ -79,9 +82,24 @@ class Path:
         motion[k.SPEED] = speed_mps if is_known else 0.0
         motion[k.YAW_RATE] = yaw_rate_radps if math.isfinite(yaw_rate_radps) else 0.0
         motion[k.IS_KNOWN] = is_known
-        ghosts = self._no_ghosts if ghosts is None else ghosts
+        trust = self._trusted if trust is None else trust
         deviations = self._exact if deviations is None else deviations
-        k.collide(boxes, velocities, deviations, confirmed, ghosts, n, motion, self._work, self.ttc_s, self.ahead_m, self._found)
+        k.collide(boxes, velocities, deviations, confirmed, trust, n, motion, self._work, self.ttc_s, self.ahead_m, self._found)
+        self._publish()
+
+    def meet(
+        self,
+        voxels: npt.NDArray[np.float32],
+        cluster: npt.NDArray[np.int32],
+        object_of: npt.NDArray[np.int32],
+        structure: npt.NDArray[np.uint8],
+        n: int,
+    ) -> None:
+        """After ``update``, look at walls and the like, which have no track; see edge.kernels.collision.meet_structures."""
+        k.meet_structures(voxels, cluster, object_of, structure, n, self._motion, self._work, self._found)
+        self._publish()
+
+    def _publish(self) -> None:
         found: list[Any] = self._found.tolist()
         self.min_ttc_s, ttc_row, self.confirmed_ttc_s, self.nearest_ahead_m, nearest_row, self.closing_mps, self.deceleration_mps2 = found
         self.ttc_row, self.nearest_row = int(ttc_row), int(nearest_row)

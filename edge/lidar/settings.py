@@ -9,6 +9,8 @@ import numpy.typing as npt
 from edge.lidar.vehicle import Vehicle
 
 MOST_CELLS = 4_000_000  # of the grid that clusters are found on: 16 MB
+MOST_M = 1000.0  # no LIDAR reaches farther, and float32 is exact to 0.1 mm
+MOST_REACH = 24  # cells that are looked through to every side, for every cell
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,17 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True):
             low, high = getattr(self, name)
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(f"{name} is [{low:g}, {high:g}]; a lower and a higher number are due")
+        if self.range_m[0] < 0 or self.range_m[1] > MOST_M:
+            raise ValueError(f"range_m is [{self.range_m[0]:g}, {self.range_m[1]:g}]; 0 to {MOST_M:g} is possible")
+        if self.x_m[1] <= self.vehicle.front_m:
+            raise ValueError(
+                f"x_m is [{self.x_m[0]:g}, {self.x_m[1]:g}]; it must reach beyond the front of the vehicle, {self.vehicle.front_m:g}"
+            )
+        reach = (self.gap_m + self.gap_per_m * self.range_m[1]) / self.cell_m
+        if reach > MOST_REACH:
+            raise ValueError(
+                f"gap_m with gap_per_m is up to {reach:.0f} cells of {self.cell_m:g} m; at most {MOST_REACH}, or clusters take for ever"
+            )
         cells = self.grid_shape[0] * self.grid_shape[1]
         if cells > MOST_CELLS:
             raise ValueError(
@@ -109,8 +122,12 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True):
         return int((x1 - x0) / self.cell_m) + 1, int((y1 - y0) / self.cell_m) + 1
 
     def reduced(self) -> "ScanSettings":
-        """The cheaper look: half of the region's size to every side, coarser voxels and cells."""
-        halved = {name: tuple(0.5 * edge for edge in getattr(self, name)) for name in ("x_m", "y_m")}
+        """The cheaper look: half of the region to every side of the vehicle, coarser voxels and cells."""
+        front, rear, side = self.vehicle.front_m, self.vehicle.rear_m, 0.5 * self.vehicle.width_m
+        halved = {
+            "x_m": (0.5 * (self.x_m[0] - rear), 0.5 * (self.x_m[1] + front)),
+            "y_m": (0.5 * (self.y_m[0] - side), 0.5 * (self.y_m[1] + side)),
+        }
         coarser = {"voxel_m": 2 * self.voxel_m, "cell_m": 1.5 * self.cell_m}
         reach = max(0.5 * self.range_m[1], 2 * self.range_m[0])
         return msgspec.structs.replace(self, **halved, **coarser, range_m=(self.range_m[0], reach))

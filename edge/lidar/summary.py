@@ -35,13 +35,22 @@ class Summary:
         self.reach_m = settings.range_m[1]
         self._horizon_s = settings.vehicle.horizon_s
 
-    def fill(self, boxes: npt.NDArray[np.float32], classes: npt.NDArray[np.intp], tracks: Tracks, counts: tuple[int, int, int]) -> None:
+    def fill(
+        self,
+        boxes: npt.NDArray[np.float32],
+        classes: npt.NDArray[np.intp],
+        tracks: Tracks,
+        counts: tuple[int, int, int],
+        *,
+        is_ego_known: bool,
+    ) -> None:
         """Everything but the sectors, which a kernel writes.
 
         Args:
             boxes: float32 (m, 8), of this scan.
             classes: (m,), the likeliest class of each.
             tracks: after this scan.
+            is_ego_known: the vehicle's speed was known.
             counts: points in the region, of the ground, of obstacles.
         """
         path: Path = tracks.path
@@ -62,6 +71,7 @@ class Summary:
             path.confirmed_ttc_s,
             path.min_ttc_s,
             vulnerable_s,
+            is_ego_known,
             points,
             ground / max(points, 1),
             obstacles / max(points, 1),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edge.kernels import tracks as k
 from edge.kernels.assign import assign
+from edge.kernels.collision import GHOST, KNOWN, NEW
 from edge.kernels.tracks_life import N_SEEN, put_in_order, renew, show
 from edge.lidar.path import Path
 from edge.lidar.vehicle import Vehicle
@@ -215,9 +216,10 @@ class Tracker:
         # for long may hide for two scans; longer, its place is a guess.
         hits, misses = shown.counts[1], shown.counts[2]
         ghosts = (misses > _HIDDEN) | (misses > 0) & (~shown.confirmed | (hits < 3 * self.settings.birth_hits))
+        trust = np.where(ghosts, GHOST, np.where(hits > 1, KNOWN, NEW)).astype(np.uint8)
         # The first scans of an object still show more of it each time, which looks like a drift and is in no standard deviation.
         doubts = shown.numbers[1] * np.where(hits < 2 * self.settings.birth_hits, np.float32(2.0), np.float32(1.0))
-        shown.path.update(shown.boxes, shown.velocities[0], shown.confirmed, after, speed, turn, ghosts, doubts)
+        shown.path.update(shown.boxes, shown.velocities[0], shown.confirmed, after, speed, turn, trust, doubts)
         shown.cut(after, n, is_over_ground=is_known)
         return shown
 

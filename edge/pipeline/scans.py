@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # its kernels are loaded by a pipeline that has a LIDAR, and 
     from edge.lidar.chain import ScanChain, Scene
 
 FULL, REDUCED = "full", "reduced"
-_KEPT = 64  # newest samples of the vehicle's motion, by lane: 0.3 s at 200 Hz, more than scans and telemetry are apart
+_KEPT = 1024  # newest samples of the vehicle's motion, by lane: 1 s at 1 kHz, longer than a scan is old when it is looked at
 _NO_STAMP = -(1 << 62)
 
 
@@ -42,6 +42,8 @@ class EgoMotion:
         for name, (index, column) in self._sources.items():
             if index == stream:
                 stamps, values = self._stamps[name][lane], self._values[name][lane]
+                if block.stamps_view[first] <= stamps[-1]:  # the sender's clock began anew
+                    stamps[:] = _NO_STAMP
                 stamps[:-n] = stamps[n:]
                 values[:-n] = values[n:]
                 stamps[-n:] = block.stamps[first : block.n]
@@ -116,7 +118,9 @@ class ScanWork:
     def observe(self, effort: BoundVariant, took_ns: int) -> None:
         """Note how long a look took."""
         if not effort.p99_ns:
-            effort.p99_ns = effort.best_ns = took_ns
+            # The first look may have been held up by anything: a quarter of it is taken for possible, so that another one is tried now and
+            # then even when the first did not fit.
+            effort.p99_ns, effort.best_ns = took_ns, took_ns // 4
         self._efforts.observe(effort, took_ns)
 
     def warm_up(self) -> None:

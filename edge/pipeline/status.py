@@ -81,7 +81,11 @@ def _cleaning(intake: Intake) -> dict[str, Any]:
 
 def _looks(intake: Intake) -> dict[str, int]:
     """Scans by how closely they were looked at; empty for telemetry, and for scans that no feature asks for."""
-    return {} if isinstance(intake, TelemetryIntake) or intake.work is None else intake.work.looks | {"completed": intake.gate.completed}
+    return (
+        {}
+        if isinstance(intake, TelemetryIntake) or intake.work is None
+        else intake.work.looks | {"completed": intake.gate.completed, "objects_dropped": intake.work.chain.dropped}
+    )
 
 
 def _sorted(counts: dict[Any, int]) -> dict[str, int]:

@@ -60,7 +60,9 @@ def describe(clusters, *, most=64, tall=0.5, edge=0.1):
     nearest, object_of = np.empty(max(len(clusters), 1), np.float32), np.full(max(len(clusters), 1), -9, np.int32)
     boxes, shapes = np.full((most, BOX_SIZE), np.nan, np.float32), np.full((most, SHAPE_SIZE), np.nan, np.float32)
     limits = np.array([tall, edge], np.float32)
-    found = describe_clusters(voxels, order, first, len(clusters), OUTLINE, limits, most, nearest, boxes, shapes, object_of)
+    found = describe_clusters(
+        voxels, order, first, len(clusters), OUTLINE, limits, most, nearest, boxes, shapes, np.zeros(most, np.uint8), object_of
+    )
     assert np.isnan(boxes[found:]).all()
     assert np.isfinite(boxes[:found]).all()
     assert np.isfinite(shapes[:found]).all()
@@ -221,17 +223,22 @@ def test_no_clusters():
     assert len(describe([])[0]) == 0
 
 
-def test_a_wall_that_bends_around_the_vehicle_does_not_hold_it():
-    """An L of walls, to the left and in front: the box is that of the part in front, and what stands beside makes no collision."""
+def test_a_wall_that_bends_around_the_vehicle_is_a_structure():
     along = np.arange(-8, 12, 0.1)
     left = np.array([(x, 3.0, z) for x in along for z in (0.6, 1.2, 1.8)])
     front = np.array([(12.0, y, z) for y in np.arange(-4, 3, 0.1) for z in (0.6, 1.2, 1.8)])
-    doubled = np.vstack([left, front, left + 0.01, front + 0.01])
-    look = looked(doubled)
+    look = looked(np.vstack([left, front, left + 0.01, front + 0.01]))
     assert look.objects == 1
-    box = look.boxes[0]
-    assert box[B_NEAREST] == pytest.approx(3.0 - 0.95, abs=0.1)
-    assert box[B_X] - 0.5 * max(abs(box[B_LENGTH] * np.cos(box[B_YAW])), abs(box[B_WIDTH] * np.sin(box[B_YAW]))) > 1.5
+    assert look.boxes[0, B_NEAREST] == pytest.approx(3.0 - 0.95, abs=0.1)
+    assert look.structure[:1].tolist() == [1]
     sides = looked(np.vstack([left, left + 0.01, left * [1, -1, 1], left * [1, -1, 1] + 0.01]))
-    assert sides.objects == 2
-    assert all(abs(one[B_Y]) == pytest.approx(3.0, abs=0.1) for one in sides.boxes[:2])
+    assert sides.structure[: sides.objects].tolist() == [0, 0]
+
+
+def test_what_is_straight_ahead_has_a_place_before_what_is_beside():
+    posts = [standing(filled(0.3, 0.3), at=(x, 3.0), noise=0.0) for x in np.linspace(-1, 3, 8)]
+    ahead = standing(filled(1.5, 0.6), at=(11.0, 0.0), noise=0.0)
+    boxes, _, rows = describe([*posts, ahead], most=4)
+    assert len(boxes) == 4
+    assert rows[8] >= 0
+    assert boxes[rows[8], B_NEAREST] == pytest.approx(8.0 - 0.75, abs=0.5)

@@ -308,3 +308,16 @@ def test_wrong_shapes_are_refused():
             TrackSettings(**wrong)
     with pytest.raises(ValueError, match="at least 1"):
         Tracker(0)
+
+
+def test_one_scan_asks_for_no_deceleration_and_the_second_does():
+    """Chance puts a drop of rain ahead in one scan, not the same one in two."""
+    tracker = Tracker(1)
+    boxes = np.array([[20.0, 0.0, 1.0, 0.5, 0.5, 1.5, 0.0, 16.0]], np.float32)
+    probabilities = np.array([[0.0, 0.0, 1.0]], np.float32)
+    for i in range(2):
+        boxes[0, 0] = 20.0 - i
+        path = tracker.update(0, boxes, probabilities, 1, (i + 1) * 100_000_000, 10.0, 0.0).path
+        assert path.nearest_ahead_m < 17
+        assert path.min_ttc_s < 2
+        assert (path.deceleration_mps2 > 2) == (i == 1)

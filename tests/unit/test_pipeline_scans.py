@@ -81,6 +81,14 @@ def points(wall_m=None, seed=0):
     return np.vstack([ground, wall]).astype("<f4")
 
 
+def corner(x_m, y_m=3.0):
+    """A wall to the left that turns to stand across the way."""
+    along = np.arange(-8.0, x_m, 0.05)
+    left = np.array([(x, y_m, z) for x in along for z in (-1.2, -0.7, -0.2)])
+    end = np.array([(x_m, y, z) for y in np.arange(-4.0, y_m, 0.05) for z in (-1.2, -0.7, -0.2)])
+    return np.vstack([points(None), left, end]).astype("<f4")
+
+
 def scan(cloud, stamp_ns, seq=-1, device="1", received_ns=None):
     message = {"v": 1, "t": stamp_ns, "n": len(cloud), "fields": ["x", "y", "z"], "x": cloud.tobytes()}
     payload = msgpack.packb(message if seq < 0 else message | {"seq": seq})
@@ -149,7 +157,11 @@ def test_an_old_speed_is_not_known():
     assert ego.at(0, 500 * MS).speed_mps == 50
     assert ego.at(0, 509 * MS).speed_mps == 50
     assert np.isnan(ego.at(0, 1300 * MS).speed_mps)
-    assert np.isnan(ego.at(0, 100 * MS).speed_mps)  # older than what is kept
+    assert ego.at(0, 100 * MS).speed_mps == 10
+    block.n, block.stamps[0], block.rows[0, 1] = 1, 5 * MS, 7.0
+    ego.note(0, 0, block)  # the sender's clock began anew
+    assert ego.at(0, 20 * MS).speed_mps == 7
+    assert np.isnan(ego.at(0, 991 * MS).speed_mps)
     assert ego.at(0, 991 * MS).yaw_rate_radps == 0
     ego.reset(0)
     assert np.isnan(ego.at(0, 991 * MS).speed_mps)
@@ -177,7 +189,7 @@ def test_what_time_is_left_decides_how_closely_a_scan_is_looked_at(build):
     assert pipeline.decisions.skipped == {"overrun": 1}
     found = status(pipeline, 0)["streams"]["lidar"]
     assert found["dropped"] == {"overrun": 1}
-    assert found["looks"] == {"full": 1, "reduced": 1, "completed": 0}
+    assert found["looks"] == {"full": 1, "reduced": 1, "completed": 0, "objects_dropped": 0}
 
 
 def test_without_smaller_model_a_scan_is_looked_at_closely_or_not_at_all(build):
@@ -320,7 +332,10 @@ def test_a_classifier_that_fails_costs_the_scan_and_nothing_else(build, monkeypa
     ("change", "path", "said"),
     [
         ("x_m = [5, -5]", "streams.lidar.scan.x_m", "a lower and a higher number"),
-        ("cell_m = 0.02", "streams.lidar.scan", "cells"),
+        ("cell_m = 0.02", "streams.lidar.scan.gap_m", "cells"),
+        ("cell_m = 0.03\ngap_m = 0.1\ngap_per_m = 0.0\nx_m = [-60, 60]", "streams.lidar.scan", "4000000"),
+        ("range_m = [-5, 100]", "streams.lidar.scan.range_m", "0 to 1000"),
+        ("x_m = [-5, 1.5]", "streams.lidar.scan.x_m", "beyond the front"),
         ("object_m = 0.1", "streams.lidar.scan.obstacle_m", "must rise"),
         ("sectors = 0", "streams.lidar.scan.sectors", "1"),
         ("voxel = 0.1", "streams.lidar.scan.voxel", "unknown key"),
@@ -329,8 +344,8 @@ def test_a_classifier_that_fails_costs_the_scan_and_nothing_else(build, monkeypa
 )
 def test_what_is_wrong_with_the_table_is_said_by_key(tmp_path, change, path, said):
     text = TEXT.format(overrun='["skip"]', scan=change)
-    if change.startswith("x_m"):
-        text = text.replace("x_m = [-20, 40]\n", "")
+    for key, line in (("x_m", "x_m = [-20, 40]\n"), ("range_m", "range_m = [0.5, 60]\n")):
+        text = text.replace(line, "") if f"\n{key}" in f"\n{change}" else text
     (tmp_path / "p.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "p.toml")
@@ -364,3 +379,45 @@ def test_warming_up_leaves_no_trace(build):
     for i in range(3):
         raw = scan(points(20.0, seed=i), (i + 1) * 100 * MS)
         assert [o.payload for o in look(cold, raw)] == [o.payload for o in look(warm, raw)]
+
+
+@pytest.mark.parametrize("cloud_at", [corner, points], ids=["wall that turns", "wall"])
+def test_a_wall_is_met_however_it_goes_on_beside_the_vehicle(build, cloud_at):
+    """The box of the one that turns holds the vehicle: it must neither hide its end nor make a collision out of its side."""
+    pipeline = build()
+    for i in range(8):
+        now = (i + 1) * 100 * MS
+        pipeline.step(motion(8.0, now - 5 * MS))
+        out = look(pipeline, scan(cloud_at(24.0 - 0.8 * i), now))
+    found = features(out)
+    assert abs(found["ahead"] - (24.0 - 0.8 * 7 - 2.0)) < 0.3
+    assert abs(found["closing"] - 8.0) < 0.5
+    assert abs(found["ttc"] - found["ahead"] / 8.0) < 0.2
+
+
+def test_a_slow_first_look_does_not_put_an_end_to_looking(build):
+    """One stall of the machine at the first scan: within some turns it is tried again, and stays."""
+    clock = FakeClock()
+    pipeline = build(clock=clock)
+    work = pipeline.intakes[0].work
+    full, reduced = work._efforts.variants
+    for effort in (full, reduced):
+        work.observe(effort, 90 * MS)
+    cloud = points(20.0)
+    for i in range(80):
+        clock.now_ns = (i + 1) * 100 * MS
+        look(pipeline, scan(cloud, (i + 1) * 100 * MS))
+    assert work.looks["full"] > 0
+    assert work.looks["full"] + work.looks["reduced"] > 30
+
+
+def test_a_sensor_that_begins_anew_is_heard_again(build):
+    pipeline = build()
+    for stamp_s in (5, 4_000_000_000):
+        look(pipeline, scan(points(20.0), stamp_s * 1000 * MS, received_ns=stamp_s))
+    counts = pipeline.counts()["lidar"]
+    assert counts.invalid == {"stamp_future": 1}
+    for i in range(12):
+        look(pipeline, scan(points(20.0), (i + 1) * 100 * MS, received_ns=4_000_000_000 + i))
+    assert (counts.late, counts.resyncs) == (7, 1)
+    assert counts.used == 1 + 5

@@ -12,7 +12,7 @@ from rich.console import Console
 from edge.cli.demo.broker import HOST, Kind, start_broker
 from edge.cli.demo.children import Child, Children, python_module
 from edge.cli.demo.collision.car import TOPICS, Record
-from edge.cli.demo.collision.files import find_pipeline
+from edge.cli.demo.collision.files import find_pipeline, stretched
 from edge.cli.demo.collision.heard import Drive
 from edge.cli.demo.collision.scene import Scenery, check_picture
 from edge.cli.demo.collision.screen import About, Screen, summary
@@ -95,6 +95,7 @@ def run_collision(options: CollisionOptions, console: Console) -> int:
         config = with_broker(config, options.url)
     with StopSignals() as stop, tempfile.TemporaryDirectory(prefix="edge-demo-") as name, Children(Path(name)) as children:
         try:
+            pipeline = stretched(pipeline, Path(name))
             host, port, kind = _broker(options, children, Path(name), stop)
             daemon = None
             if options.with_runtime:

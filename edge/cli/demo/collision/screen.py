@@ -129,7 +129,7 @@ def _numbers(about: About, drive: Drive) -> RenderableType:
     filled = round(brake * _BAR)
     table.add_row("time", f"{drive.now_s:.1f} s, at {truth.get('rate', 1.0):.2f}x")
     table.add_row("speed", Text(f"{truth.get('speed_mps', 0.0):.1f} m/s", "bold"))
-    table.add_row("gap", f"{_far(truth.get('gap_m'))}")
+    table.add_row("nearest", f"{_far(truth.get('gap_m'))}")
     table.add_row("time to hit", _until(truth.get("ttc_s")))
     table.add_row("brake", Text("█" * filled, "red") + Text("░" * (_BAR - filled), "dim"))
     table.add_row("", "")
@@ -155,7 +155,7 @@ def plain_line(drive: Drive) -> str:
     parts = [
         f"{drive.now_s:5.1f} s",
         f"{truth.get('speed_mps', 0.0):4.1f} m/s",
-        f"gap {_far(truth.get('gap_m'))}",
+        f"nearest {_far(truth.get('gap_m'))}",
         f"time to hit {_until(truth.get('ttc_s'))}",
         f"brake {float(truth.get('brake') or 0.0):.0%}",
         f"simulated time runs at {truth.get('rate', 1.0):.2f}x",
@@ -173,6 +173,11 @@ def summary(about: About, drive: Drive, record: Record, *, is_as_expected: bool)
     lines.append(f"nearest      {_far(record.min_gap_m)}, hardest braking {record.peak_mps2:.1f} m/s^2")
     if about.with_runtime:
         lines.append(f"commands     {record.obeyed} obeyed, {record.refused} refused as void; {drive.alert_count} alerts")
+        blocked = drive.status.get("commands", {}).get("blocked", {})
+        if blocked:
+            lines.append(
+                f"blocked      {', '.join(f'{count} {reason}' for reason, count in blocked.items())}: the brake got its safe value"
+            )
         lines.append(f"latency      p99 {_latency(drive)} from reading a frame to handing over its command")
     lines.append(f"clock        {drive.now_s:.1f} s driven; simulated time ran at {rate:.2f}x: it stood still while scans were computed")
     due = {"must_stop": "hits nothing", "must_not_brake": "does not touch the brake"}[about.expectation]
