@@ -1,6 +1,7 @@
 """`edge scans`: point files, packet captures and recordings to one recording that `edge replay` takes."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -43,15 +44,18 @@ def write_scans(
     points = largest = 0
     end_ns = [0]
     try:
-        with RecordingWriter(working, {"monotonic_offset_ns": "0", "started_ns": "0"}, overwrite=True, clock=lambda: end_ns[0]) as writer:
-            for scan in timed(paths, rate_hz, metadata):
+        scans = timed(paths, rate_hz, metadata)
+        first = next(scans, None)
+        if first is None:
+            raise TransportError(f"no scans in {', '.join(map(str, paths))}")
+        about = {"monotonic_offset_ns": "0", "started_ns": str(first.received_ns)}
+        with RecordingWriter(working, about, overwrite=True, clock=lambda: end_ns[0]) as writer:
+            for scan in itertools.chain([first], scans):
                 end_ns[0] = scan.received_ns
                 points += len(scan.points)
                 payload = pack_scan(scan)
                 largest = max(largest, len(payload))
                 writer.write(RawMessage(topic, payload, scan.received_ns))
-        if not writer.messages:
-            raise TransportError(f"no scans in {', '.join(map(str, paths))}")
         working.replace(output)
     except OSError as error:
         raise TransportError(f"{output}: {error.strerror or error}") from error

@@ -197,6 +197,7 @@ def _velodyne_decoder() -> Any:
         import velodyne_decoder
     except ImportError as fault:
         raise EdgeError(
-            "packets of Velodyne sensors need velodyne-decoder, which is not installed: pip install 'edge-runtime[lidar]'"
+            "without the metadata of an Ouster sensor (NAME.json beside it, or --metadata) packets are taken for a Velodyne sensor's, and "
+            "those need velodyne-decoder, which is not installed: pip install 'edge-runtime[lidar]'"
         ) from fault
     return velodyne_decoder
