@@ -13,7 +13,9 @@ from edge.kernels import layout as k
 
 MAX_BINS = 1024
 MAX_LAG = 1 << 20
+MAX_LAGS = 1 << 16  # of one range: each is a feature
 _CONDITION = re.compile(r"(>=|<=|==|>|<)\s*(.+)")
+_LAGS = re.compile(r"([0-9]{1,7})\s*-\s*([0-9]{1,7})")
 _BAND = re.compile(r"([0-9.eE+]+)\s*-\s*([0-9.eE+]+)")
 _CONDITIONS = {">": k.OP_ABOVE, ">=": k.OP_ABOVE_OR_AT, "<": k.OP_BELOW, "<=": k.OP_BELOW_OR_AT, "==": k.OP_EQUAL}
 
@@ -101,6 +103,20 @@ def read_quantile(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...
 def read_median(name: str, stat: Statistic, _: str) -> tuple[Part, ...]:
     """No parameter: the quantile at one half."""
     return (Part(name, stat.kind, stat.operation, stat.unit, numbers=(0.5,)),)
+
+
+def read_lags(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:
+    """A number of samples, or a range of them in either direction: one feature a sample, for models of raw windows."""
+    if match := _LAGS.fullmatch(arguments.strip()):
+        first, last = int(match[1]), int(match[2])
+        if max(first, last) > MAX_LAG or abs(first - last) >= MAX_LAGS:
+            raise ValueError(f"{arguments.strip()!r}: a range has at most {MAX_LAGS} samples, up to {MAX_LAG} back; write {stat.form}")
+        lags = range(first, last + 1) if first <= last else range(first, last - 1, -1)
+    elif arguments.strip() == "0":
+        lags = range(1)
+    else:
+        return read_lag(name, stat, arguments)
+    return tuple(Part(f"{name}({lag})", stat.kind, stat.operation, stat.unit, i=lag) for lag in lags)
 
 
 def read_lag(name: str, stat: Statistic, arguments: str) -> tuple[Part, ...]:

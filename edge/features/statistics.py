@@ -12,6 +12,7 @@ from edge.features.parameters import (
     read_bins,
     read_condition,
     read_lag,
+    read_lags,
     read_magnitude,
     read_median,
     read_other,
@@ -84,7 +85,15 @@ STATISTICS: dict[str, Statistic] = {
         "0 at first; never forgets at the window's edge",
     ),
     "lag": Statistic(
-        k.POINT, k.OP_LAG, "{}", "x k samples before the newest", "O(1)", "the oldest x where n <= k", form="lag(3)", read=read_lag
+        k.POINT,
+        k.OP_LAG,
+        "{}",
+        "x k samples before the newest; a range is one feature a sample, in the order written: `lag(127-0)` is the last 128 samples, "
+        "oldest first, as models of raw windows take them",
+        "O(1) each",
+        "the oldest x where n <= k",
+        form="lag(3) or lag(127-0)",
+        read=read_lags,
     ),
     "autocorr": Statistic(
         k.SCAN,

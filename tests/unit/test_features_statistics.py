@@ -1,7 +1,9 @@
 """How statistics are written: canonical names, parameters, and what is refused with what would be right."""
 
+import numpy as np
 import pytest
 
+from edge.features.offline import compute
 from edge.features.plan import FeaturePlan, Group, Span, StreamShape
 from edge.features.statistics import STATISTICS, parse_stat
 
@@ -15,6 +17,9 @@ IMU = StreamShape("imu", {"ax": "m/s^2", "ay": "m/s^2", "temp": "degC"}, 100.0)
         (" quantile( 0.90 ) ", ["quantile(0.9)"]),
         ("quantile(1e-1)", ["quantile(0.1)"]),
         ("lag( 3)", ["lag(3)"]),
+        ("lag(0)", ["lag(0)"]),
+        ("lag(2-0)", ["lag(2)", "lag(1)", "lag(0)"]),
+        ("lag( 1 - 3 )", ["lag(1)", "lag(2)", "lag(3)"]),
         ("corr( ay )", ["corr(ay)"]),
         ("magnitude(ay, az)", ["magnitude(ay,az)"]),
         ("band_energy( 20.0 - 40 )", ["band_energy(20-40)"]),
@@ -41,7 +46,10 @@ def test_equal_statistics_have_equal_names(text, names):
         ("quantile(1.5)", "not within 0 and 1"),
         ("quantile(x)", "'x' is not a number"),
         ("quantile(nan)", "not finite"),
-        ("lag(0)", "whole number from 1"),
+        ("autocorr(0)", "whole number from 1"),
+        ("autocorr(1-3)", "whole number from 1"),
+        ("lag(70000-0)", "a range has at most 65536 samples"),
+        ("lag(0-9999999)", "a range has at most"),
         ("lag(-1)", "whole number from 1"),
         ("lag(1.5)", "whole number from 1"),
         ("corr()", "needs one other channel"),
@@ -68,6 +76,7 @@ def test_what_cannot_be_is_said(text, says):
         ("corr(ax)", "another channel than itself"),
         ("corr(az)", "no channel 'az'"),
         ("lag(64)", "at most 63"),
+        ("lag(64-0)", "at most 63"),
         ("autocorr(64)", "at most 63"),
     ],
 )
@@ -91,3 +100,15 @@ def test_every_statistic_has_a_unit_a_formula_and_a_cost():
 def test_a_covariance_has_both_units():
     plan = FeaturePlan([IMU], [Group("imu", ("ax",), Span(8, by_time=False), Span(1, by_time=False), ("cov(temp)",))])
     assert plan.units == ("(m/s^2)*(degC)",)
+
+
+def test_a_range_of_lags_is_the_raw_window():
+    plan = FeaturePlan([IMU], [Group("imu", ("ay", "ax"), Span(16, by_time=False), Span(4, by_time=False), ("lag(15-0)", "last"))])
+    rows = np.arange(120, dtype=np.float32).reshape(40, 3)
+    stamps, vectors = compute(plan, {"imu": (np.arange(40, dtype=np.int64) * 10_000_000, rows)})
+    assert len(vectors) == len(stamps) > 3
+    for stamp, vector in zip(stamps, vectors, strict=True):
+        last = int(stamp // 10_000_000) + 1
+        for at, channel in ((0, 1), (17, 0)):
+            assert vector[at : at + 16].tolist() == rows[last - 16 : last, channel].tolist()
+            assert vector[at + 16] == rows[last - 1, channel]
