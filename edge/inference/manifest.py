@@ -159,7 +159,7 @@ class Manifest(_Table, frozen=True):
     training_data: TrainingData
     inputs: list[Input]
     outputs: Annotated[list[Output], Meta(min_length=1, max_length=64)]
-    features: Annotated[list[Feature], Meta(min_length=1, max_length=65_536)]
+    features: Annotated[list[Feature], Meta(min_length=1, max_length=262_144)]
     variants: Annotated[list[Variant], Meta(min_length=1, max_length=16)]
     golden: Golden
     files: Annotated[dict[str, _Hash], Meta(min_length=2, max_length=64)]

@@ -221,8 +221,8 @@ def keras_models() -> None:
     layers = tf.keras.layers
     model = tf.keras.Sequential(
         [
-            layers.Input((LENGTH, CHANNELS)), layers.Conv1D(6, 5, strides=2, activation="relu"), layers.Conv1D(8, 5, strides=2, activation="relu"),
-            layers.GlobalAveragePooling1D(), layers.Dense(2, activation="softmax"),
+            layers.Input((LENGTH, CHANNELS)), layers.Conv1D(6, 5, strides=2, activation="relu"),
+            layers.Conv1D(8, 5, strides=2, activation="relu"), layers.GlobalAveragePooling1D(), layers.Dense(2, activation="softmax"),
         ]
     )  # fmt: skip
     model.compile(optimizer=tf.keras.optimizers.Adam(0.02), loss="sparse_categorical_crossentropy")
