@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from edge.cli.models.pack import pack
 from edge.errors import BundleError, ConfigError, EdgeError, TransportError
 
 EXIT_FOUND, EXIT_REFUSED, EXIT_UNUSABLE = 1, 3, 4  # typer itself ends with 2 (wrong command line) and 130 (Ctrl-C)
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would take half of the time that --help has
 )
 models = typer.Typer(help="Model bundles.", no_args_is_help=True)
+models.command("pack")(pack)
 app.add_typer(models, name="models")
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="pipeline file (TOML), see docs/pipeline.md", show_default=False)]
