@@ -15,7 +15,8 @@ import msgspec
 
 from edge.errors import BundleError
 from edge.inference.graph import check_self_contained
-from edge.inference.manifest import MANIFEST, Manifest, parse
+from edge.inference.manifest import MANIFEST, Manifest
+from edge.inference.manifest_check import parse
 
 MAX_MANIFEST_BYTES = 16 << 20  # 150,528 features (an image of 224 x 224 x 3) take 6.2 MB, and 1.8 s to read
 MAX_FILE_BYTES = 512 << 20

@@ -1,26 +1,24 @@
-"""The manifest of a model bundle as types: every key, its range, and what must agree with what. Reads no file and no model.
+"""The manifest of a model bundle as types: every key and its range. What must agree with what is in edge.inference.manifest_check.
 
-A manifest is the only thing in a bundle that says what the numbers mean, so nothing in it is optional but the drift reference,
-and a key that is not known is an error: it may be one that a newer runtime would have had to obey.
+A manifest is the only thing in a bundle that says what the numbers mean, so nothing in it is optional but what a model may not have:
+states, constants, references for drift, a recipe of its features. A key that is not known is an error: it may be one that a newer
+runtime would have had to obey.
 """
 
-import difflib
 import hashlib
 import json
-import math
-import re
-import tomllib
-from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
-
-from edge.errors import BundleError
 
 MANIFEST = "manifest.toml"
 DECILES = 11  # minimum, nine deciles, maximum
+MAX_BINS = 64
+MAX_STATE_BYTES = 1 << 22  # of one lane; every lane has its own
+NUMERIC = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
 
 _Text = Annotated[str, Meta(min_length=1, max_length=10_000)]
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
@@ -51,7 +49,7 @@ class Input(_Table, frozen=True):
 
     Args:
         name: of the graph's input.
-        dtype: must be float32.
+        dtype: any number; features are float32 and are cast, to an integer type by rounding half to even.
         shape: fixed; the product is the number of features.
         meaning: for people.
     """
@@ -67,7 +65,7 @@ class Output(_Table, frozen=True):
 
     Args:
         name: of the graph's output.
-        dtype: float32 if it has labels.
+        dtype: any number if it has labels.
         shape: fixed; the product is the number of labels.
         labels: score names in row-major order; empty: declared, but never read.
         meaning: for people.
@@ -80,17 +78,61 @@ class Output(_Table, frozen=True):
     meaning: _Text
 
 
+class State(_Table, frozen=True):
+    """A tensor that the graph gives and takes again with the next vector of the same lane; zeros at first.
+
+    Args:
+        input, output: names in the graph.
+        dtype: any number, of both.
+        shape: fixed, of both.
+        meaning: for people.
+    """
+
+    input: _Text
+    output: _Text
+    dtype: DType
+    shape: Annotated[list[_Size], Meta(max_length=8)]
+    meaning: _Text
+
+
+class Constant(_Table, frozen=True):
+    """An input that is the same for every vector, such as a sampling rate.
+
+    Args:
+        name: of the graph's input.
+        dtype: any number.
+        shape: fixed; [] for a single value.
+        values: row-major.
+        meaning: for people.
+    """
+
+    name: _Text
+    dtype: DType
+    shape: Annotated[list[_Size], Meta(max_length=8)]
+    values: Annotated[list[float | int | bool], Meta(min_length=1, max_length=65_536)]
+    meaning: _Text
+
+    def array(self) -> np.ndarray[Any, Any]:
+        """The values as the graph takes them."""
+        return np.array(self.values, self.dtype).reshape(self.shape)
+
+
 class Reference(_Table, frozen=True):
-    """How a feature was distributed in training, for telling drift.
+    """How a feature or a score was distributed in training, for telling drift.
 
     Args:
         mean, std: in the feature's unit; population standard deviation.
         deciles: minimum, the nine deciles, maximum.
+        edges: the k - 1 inner edges of k bins, rising; a value equal to an edge belongs to the bin above it. Without them the inner
+            deciles are taken.
+        shares: of training values in each of the k bins; they add up to 1.
     """
 
     mean: float
     std: Annotated[float, Meta(ge=0)]
     deciles: Annotated[list[float], Meta(min_length=DECILES, max_length=DECILES)]
+    edges: Annotated[list[float], Meta(max_length=MAX_BINS - 1)] = []
+    shares: Annotated[list[Annotated[float, Meta(ge=0, le=1)]], Meta(max_length=MAX_BINS)] = []
 
 
 class Feature(_Table, frozen=True):
@@ -113,10 +155,12 @@ class Variant(_Table, frozen=True):
     Args:
         name: appears in ``cause.variant``.
         file: under ``files``.
+        precision: of its weights; for people.
     """
 
     name: _Name
     file: _Text
+    precision: Literal["float32", "float16", "int8"] = "float32"
 
 
 class Golden(_Table, frozen=True):
@@ -146,8 +190,11 @@ class Manifest(_Table, frozen=True):
         outputs: every output of the graph.
         features: the vector, in order.
         variants: in order of preference.
-        golden: the proof that a variant computes what was trained.
+        golden: the proof that a variant computes what was trained; with states, its rows are one sequence.
         files: path inside the bundle to sha256, for every file that is read.
+        states, constants: further inputs of the graph.
+        score_references: how each score was distributed over the training data, one a label; or none.
+        recipe: the ``[[features]]`` entries of a pipeline file that make the vector; or none.
     """
 
     format: Literal[1]
@@ -163,6 +210,10 @@ class Manifest(_Table, frozen=True):
     variants: Annotated[list[Variant], Meta(min_length=1, max_length=16)]
     golden: Golden
     files: Annotated[dict[str, _Hash], Meta(min_length=2, max_length=64)]
+    states: Annotated[list[State], Meta(max_length=64)] = []
+    constants: Annotated[list[Constant], Meta(max_length=64)] = []
+    score_references: list[Reference] = []
+    recipe: Annotated[list[dict[str, Any]], Meta(max_length=1024)] = []
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -179,106 +230,3 @@ def feature_hash(pairs: Sequence[tuple[str, str]]) -> str:
     """Sha256 of the ordered (name, unit) pairs; equal to the hash of the pipeline's feature plan when both mean the same vector."""
     text = json.dumps([list(pair) for pair in pairs], separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def parse(data: bytes, where: str) -> Manifest:
-    """Read and check a manifest.
-
-    Args:
-        data: the file's bytes.
-        where: its path, for messages.
-
-    Raises:
-        BundleError: not TOML, a key that is missing, unknown or wrong, or keys that contradict each other; one line per problem.
-    """
-    try:
-        tables = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as e:
-        raise BundleError(f"{where}: not readable as TOML: {e}; it may be cut off, copy the bundle again") from e
-    if "format" in tables and tables["format"] != 1:
-        raise BundleError(
-            f"{where}: format is {tables['format']!r}; this runtime reads format 1, use a bundle made for it or a newer runtime"
-        )
-    try:
-        manifest = msgspec.convert(tables, Manifest)
-    except msgspec.ValidationError as e:
-        raise BundleError(f"{where}: {e}{_hint(str(e))}") from e
-    if found := list(problems(manifest)):
-        raise BundleError("\n".join(f"{where}: {problem}" for problem in found))
-    return manifest
-
-
-def problems(manifest: Manifest) -> Iterator[str]:
-    """Everything in a manifest that contradicts something else in it, each with what would be right."""
-    yield from _tensor_problems(manifest)
-    yield from _feature_problems(manifest)
-    yield from _file_problems(manifest)
-    named = {"outputs": [o.name for o in manifest.outputs], "variants": [v.name for v in manifest.variants], "labels": manifest.labels}
-    for key, names in (named | {"features": [f.name for f in manifest.features]}).items():
-        if twice := sorted({name for name in names if names.count(name) > 1} if len(names) > len(set(names)) else ()):
-            yield f"{key}: {', '.join(twice)} is there more than once; every name must be different"
-
-
-def _tensor_problems(manifest: Manifest) -> Iterator[str]:
-    if len(manifest.inputs) != 1:
-        yield f"inputs: there are {len(manifest.inputs)}; exactly one is supported, the feature vector"
-    for tensor in manifest.inputs:
-        if tensor.dtype != "float32":
-            yield f"inputs.{tensor.name}.dtype is {tensor.dtype}; the feature vector is float32"
-        if math.prod(tensor.shape) != len(manifest.features):
-            yield (
-                f"inputs.{tensor.name}.shape {tensor.shape} holds {math.prod(tensor.shape)} values; "
-                f"{len(manifest.features)} are needed, one per feature"
-            )
-    for output in manifest.outputs:
-        if output.labels and output.dtype != "float32":
-            yield f"outputs.{output.name}.dtype is {output.dtype}; an output with labels is float32"
-        if output.labels and math.prod(output.shape) != len(output.labels):
-            yield (
-                f"outputs.{output.name}.shape {output.shape} holds {math.prod(output.shape)} values for {len(output.labels)} labels; "
-                "one label per value is right"
-            )
-    if not manifest.labels:
-        yield "outputs: none has labels; at least one must, its values are the scores"
-
-
-def _feature_problems(manifest: Manifest) -> Iterator[str]:
-    right = feature_hash([(feature.name, feature.unit) for feature in manifest.features])
-    if manifest.feature_hash != right:
-        yield f"feature_hash is {manifest.feature_hash}; the features listed have {right}"
-    references = [(feature.name, feature.reference) for feature in manifest.features if feature.reference is not None]
-    if references and len(references) != len(manifest.features):
-        yield f"features: {len(references)} of {len(manifest.features)} have a reference; give it for all of them or for none"
-    for name, reference in references:
-        if not all(map(math.isfinite, [reference.mean, reference.std, *reference.deciles])):
-            yield f"features.{name}.reference holds NaN or infinity; numbers are right"
-        elif any(a > b for a, b in zip(reference.deciles, reference.deciles[1:], strict=False)):
-            yield f"features.{name}.reference.deciles fall; minimum, nine deciles and maximum must rise"
-
-
-def _file_problems(manifest: Manifest) -> Iterator[str]:
-    for file in manifest.files:
-        if not is_inside(file):
-            yield f"files: {file!r} is not a plain path inside the bundle; write it like 'model.onnx' or 'sub/model.onnx'"
-    needed = {f"variants.{variant.name}.file": variant.file for variant in manifest.variants} | {"golden.file": manifest.golden.file}
-    for key, file in needed.items():
-        if file not in manifest.files:
-            yield f"{key} is {file!r}, which is not listed under files; add it with its sha256"
-
-
-def is_inside(file: str) -> bool:
-    """Whether a path is relative, canonical, POSIX, and cannot leave the folder it is joined to."""
-    path = PurePosixPath(file)
-    odd = any(c in file for c in "\\:") or any(ord(c) < 32 for c in file)
-    return file == str(path) and not path.is_absolute() and not odd and ".." not in path.parts and file not in (".", MANIFEST)
-
-
-def _hint(message: str) -> str:
-    """The nearest known key, if the message is about one that is not known."""
-    match = re.search(r"unknown field `([^`]*)`", message)
-    known: set[str] = set()
-    tables: list[Any] = [Manifest, TrainingData, Input, Output, Feature, Reference, Variant, Golden]
-    for table in tables:
-        known.update(table.__struct_fields__)
-    near = difflib.get_close_matches(match[1], sorted(known), n=1) if match else []
-    return f" (did you mean {near[0]!r}?)" if near else ""

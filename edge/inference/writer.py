@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from edge.inference.golden import GoldenVectors, read_golden
 from edge.inference.graph import check_self_contained
 from edge.inference.manifest import (
     MANIFEST,
+    Constant,
     DType,
     Feature,
     Golden,
@@ -24,11 +25,12 @@ from edge.inference.manifest import (
     Manifest,
     Output,
     Reference,
+    State,
     TrainingData,
     Variant,
     feature_hash,
-    parse,
 )
+from edge.inference.manifest_check import parse
 
 GOLDEN = "golden.npz"
 
@@ -52,10 +54,43 @@ class BundleWriter:
         self._features: list[Feature] = []
         self._models: dict[str, bytes] = {}
         self._expected: dict[str, npt.NDArray[np.float32]] = {}
+        self._precisions: dict[str, Literal["float32", "float16", "int8"]] = {}
+        self._states: list[State] = []
+        self._constants: list[Constant] = []
+        self._score_references: list[Reference] = []
+        self._recipe: list[dict[str, Any]] = []
 
-    def set_input(self, name: str, meaning: str, shape: Sequence[int] | None = None) -> None:
+    def set_input(self, name: str, meaning: str, shape: Sequence[int] | None = None, dtype: DType = "float32") -> None:
         """The tensor that takes the feature vector; the shape defaults to (1, features)."""
-        self._inputs = [Input(name=name, dtype="float32", shape=[int(size) for size in shape or ()], meaning=meaning)]
+        self._inputs = [Input(name=name, dtype=dtype, shape=[int(size) for size in shape or ()], meaning=meaning)]
+
+    def add_state(self, takes: str, gives: str, shape: Sequence[int], meaning: str, dtype: DType = "float32") -> None:
+        """A tensor that the graph gives and takes again with the next vector of the same lane; zeros at first.
+
+        Args:
+            takes, gives: names of the graph's input and output.
+            shape: fixed.
+            meaning: for people.
+            dtype: of both.
+        """
+        self._states.append(State(input=takes, output=gives, dtype=dtype, shape=[int(size) for size in shape], meaning=meaning))
+
+    def add_constant(self, name: str, values: npt.NDArray[Any], meaning: str) -> None:
+        """An input that is the same for every vector; its type and shape are those of the array."""
+        dtype = cast("DType", str(values.dtype))
+        self._constants.append(Constant(name=name, dtype=dtype, shape=list(values.shape), values=values.ravel().tolist(), meaning=meaning))
+
+    def set_score_references(self, scores: npt.NDArray[np.floating[Any]]) -> None:
+        """How the preferred variant's scores are distributed over the training data, for telling drift.
+
+        Args:
+            scores: (n, labels).
+        """
+        self._score_references = references_of(scores)
+
+    def set_recipe(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """The ``[[features]]`` entries of a pipeline file that make the vector, so that the bundle can bring them along."""
+        self._recipe = [dict(entry) for entry in entries]
 
     def add_output(
         self, name: str, labels: Sequence[str], meaning: str, shape: Sequence[int] | None = None, dtype: DType = "float32"
@@ -79,17 +114,26 @@ class BundleWriter:
             names, units: of the F features, from the feature plan of the pipeline.
             training: (n, F), the vectors trained on, for the drift reference; None: no reference.
         """
-        references = [None] * len(names) if training is None else _references(training)
+        references = [None] * len(names) if training is None else references_of(training)
         self._features = [Feature(name=n, unit=u, reference=r) for n, u, r in zip(names, units, references, strict=True)]
 
-    def add_variant(self, name: str, model: bytes | Path, expected: npt.NDArray[np.floating[Any]]) -> None:
+    def add_variant(
+        self,
+        name: str,
+        model: bytes | Path,
+        expected: npt.NDArray[np.floating[Any]],
+        precision: Literal["float32", "float16", "int8"] = "float32",
+    ) -> None:
         """A graph; the preferred one first.
 
         Args:
             name: such as ``full``.
             model: an ONNX model, or its path.
-            expected: (N, labels), what the trained model says of the golden inputs, computed without the exported graph.
+            expected: (N, labels), what the trained model says of the golden inputs, computed without the exported graph; with states,
+                of one sequence.
+            precision: of its weights.
         """
+        self._precisions[name] = precision
         self._models[name] = model if isinstance(model, bytes) else model.read_bytes()
         self._expected[name] = np.asarray(expected, np.float32)
 
@@ -138,9 +182,13 @@ class BundleWriter:
             inputs=inputs,
             outputs=self._outputs,
             features=self._features,
-            variants=[Variant(name=name, file=_file_of(name)) for name in self._models],
+            variants=[Variant(name=name, file=_file_of(name), precision=self._precisions[name]) for name in self._models],
             golden=Golden(file=GOLDEN, rtol=float(rtol), atol=float(atol)),
             files={file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
+            states=self._states,
+            constants=self._constants,
+            score_references=self._score_references,
+            recipe=self._recipe,
         )
 
 
@@ -148,6 +196,7 @@ def to_toml(manifest: Manifest) -> str:
     """A manifest as TOML, ``files`` last: a text that was cut off anywhere lacks a hash it needs and is refused."""
     tables = msgspec.to_builtins(manifest)
     files = tables.pop("files")
+    tables = {key: value for key, value in tables.items() if value != []}  # what a model has not is not mentioned
     lines = [f"{key} = {_value(value)}" for key, value in tables.items() if not isinstance(value, dict | list)]
     for key, value in tables.items():
         if isinstance(value, list):
@@ -158,6 +207,8 @@ def to_toml(manifest: Manifest) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str):  # a JSON string is a TOML string, but for DEL
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list):
@@ -171,17 +222,31 @@ def _file_of(variant: str) -> str:
     return f"{variant}.onnx"
 
 
-def _references(training: npt.NDArray[np.floating[Any]]) -> list[Reference | None]:
+def references_of(training: npt.NDArray[np.floating[Any]]) -> list[Reference]:
+    """How each column is distributed.
+
+    Bins are cut at the deciles. Equal deciles are one edge: of a value that never varies there are two bins, one of them empty.
+
+    Args:
+        training: (n, columns), finite.
+    """
     values = np.asarray(training, np.float64)
     means, stds, deciles = values.mean(0), values.std(0), np.percentile(values, np.arange(0, 101, 10), axis=0).T
     return [
-        Reference(mean=_short(mean), std=_short(std), deciles=[_short(value) for value in row])
-        for mean, std, row in zip(means, stds, deciles, strict=True)
+        Reference(mean=_short(mean), std=_short(std), deciles=[_short(value) for value in row], **_bins(column))
+        for mean, std, row, column in zip(means, stds, deciles, values.T, strict=True)
     ]
 
 
+def _bins(column: npt.NDArray[np.float64]) -> dict[str, list[float]]:
+    column = column.astype(np.float32).astype(np.float64)  # as the runtime sees them
+    edges = np.unique([float(np.float32(edge)) for edge in np.percentile(column, np.arange(10, 100, 10), method="higher")])
+    counts = np.bincount(np.searchsorted(edges, column, "right"), minlength=len(edges) + 1)
+    return {"edges": [_short(edge) for edge in edges], "shares": [_short(count / len(column)) for count in counts]}
+
+
 def _short(value: float) -> float:
-    return float(f"{value:.7g}")  # as many digits as a float32 has
+    return float(f"{value:.9g}")  # as many digits as tell any two float32 apart
 
 
 def _publish(home: Path, files: Mapping[str, bytes], manifest: bytes) -> None:

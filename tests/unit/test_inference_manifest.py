@@ -14,7 +14,8 @@ from inference_models import FEATURES, LABELS, NAMES, UNITS, write_bundle
 
 from edge.errors import BundleError
 from edge.features.plan import feature_hash as plan_hash
-from edge.inference.manifest import Manifest, feature_hash, is_inside, parse
+from edge.inference.manifest import Manifest, feature_hash
+from edge.inference.manifest_check import is_inside, parse
 from edge.inference.writer import to_toml
 
 
