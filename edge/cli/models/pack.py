@@ -109,8 +109,8 @@ def pack_bundle(options: dict[str, Any], pipeline: Path | None, features: Path |
 
 def _of_pipeline(path: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]:
     """Names, units, and the tables that make them; none where they need code that a bundle does not carry."""
-    from edge.build import feature_plan
     from edge.config.load import load
+    from edge.config.plan import feature_plan
 
     config = load(path, with_model=False)
     plan = feature_plan(config)

@@ -96,10 +96,10 @@ def _checked(path: Path, array: Array, names: Sequence[str]) -> Samples:
 
 
 def _npz(path: Path, names: Sequence[str], inputs: Sequence[str]) -> Array:  # noqa: ARG001 - one signature for all readers
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
+    with path.open("rb") as file:  # given a path, numpy leaves the file open when it is damaged
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
         for key in (*inputs, *_KEYS, *(loaded.files if len(loaded.files) == 1 else ())):
             if key in loaded.files:
                 return np.asarray(loaded[key])
