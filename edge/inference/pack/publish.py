@@ -25,7 +25,7 @@ from edge.inference.writer import BundleWriter
 
 MARGIN = 3.0  # of the budget over the 99th percentile measured here: the device that runs it is busier than this moment was
 LEAST_BUDGET_MS = 0.5  # below, one interrupt decides
-MOST_REFERENCES = 4096  # features; more would make the manifest larger than the model
+MOST_REFERENCES = 4096  # features or labels; more would make the manifest larger than the model
 _ANY_BUDGET_MS = 60_000.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
@@ -154,15 +154,22 @@ def _write(contents: Contents, forms: Sequence[Form], folder: Path, budget_ms: f
     )
     has_reference = len(order.names) <= MOST_REFERENCES
     writer.set_features(order.names, order.units, training=contents.reference if has_reference else None)
-    writer.set_input(rewritten.input, "the feature vector", rewritten.shape)
+    writer.set_recipe(order.recipe)
+    writer.set_input(rewritten.input, "the feature vector", rewritten.shape, cast("DType", rewritten.dtype))
+    for state in roles.states:
+        writer.add_state(state.input, state.output, state.shape, "carried from one vector to the next", cast("DType", state.dtype))
+    for name, values in roles.constants.items():
+        writer.add_constant(name, values, "the same for every vector")
     at = 0
     for name in roles.scores:
         dtype, shape = rewritten.outputs[name]
         count = math.prod(shape)
         writer.add_output(name, contents.labels[at : at + count], "scores", shape, cast("DType", dtype))
         at += count
+    if len(contents.labels) <= MOST_REFERENCES:
+        writer.set_score_references(contents.truth.scores)
     for form in forms:
-        writer.add_variant(form.name, form.model, form.expected)
+        writer.add_variant(form.name, form.model, form.expected, cast("Any", form.precision))
     writer.write(contents.truth.golden_rows, rtol=order.rtol, atol=order.atol, overwrite=True)
 
 
