@@ -11,6 +11,7 @@ Errors are caught by kind. Exceptions of libraries become one of these at the bo
 """
 
 import enum
+from typing import Literal
 
 import msgspec
 
@@ -55,7 +56,16 @@ class BundleError(EdgeError):
 
 
 class InferenceFault(EdgeError):
-    """A model ran and its output cannot be used: NaN or infinity. Counted per frame, never fatal."""
+    """A model ran and its output cannot be used. Counted per frame, never fatal.
+
+    Args:
+        message: what happened, and in which file.
+        kind: ``not_finite`` (NaN or infinity) or ``failed`` (the graph itself).
+    """
+
+    def __init__(self, message: str, kind: Literal["failed", "not_finite"] = "failed") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class TransportError(EdgeError):

@@ -117,6 +117,9 @@ class Policy:
         gap_ns: a longer step between two stamps breaks a hold, >= 0; 0: no step does.
         model, version: go into every cause.
 
+    Attributes:
+        gap_ns: as given; more than any two stamps are apart for 0.
+
     Raises:
         ValueError: two rules share a name, or a number is out of its range.
     """
@@ -128,7 +131,7 @@ class Policy:
             raise ValueError(f"lanes must be 1 or more and gap_ns 0 or more, not {lanes} and {gap_ns}")
         actuators = list(dict.fromkeys(rule.actuator for rule in rules if rule.actuator))
         self._rules = tuple(_Rule.compiled(rule, actuators) for rule in rules)
-        self._gap_ns = gap_ns or _NEVER_NS
+        self.gap_ns = gap_ns or _NEVER_NS
         self._model = model
         self._version = version
         # Flat, indexed [lane * rules + rule]. A hold that is running has the stamps of its first and its latest value.
@@ -185,7 +188,7 @@ class Policy:
             self._active[slot] = signal >= rule.exit
             return self._active[slot]
         first_ns = self._first_ns[slot]
-        if first_ns is None or not 0 <= stamp_ns - self._latest_ns[slot] <= self._gap_ns:
+        if first_ns is None or not 0 <= stamp_ns - self._latest_ns[slot] <= self.gap_ns:
             first_ns = stamp_ns
         is_active = stamp_ns - first_ns >= rule.spec.hold_ns
         self._active[slot] = is_active

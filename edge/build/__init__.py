@@ -274,7 +274,7 @@ def _model(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int, admissions:
     if config.model is None:
         return None
     bundle = load_bundle(Path(config.model.bundle), config.model.version)
-    return admissions.admit(bundle, plan.names, plan.hash, budget_ns)
+    return admissions.admit(bundle, plan.names, plan.hash, budget_ns, config.lanes)
 
 
 def _outputs(config: RuntimeConfig) -> Outputs:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 
 import msgspec
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from edge.errors import BundleError, InferenceFault
 from edge.inference.bundle import Bundle, Report, quiet
 from edge.inference.golden import GoldenVectors, read_golden
-from edge.inference.session import Session
+from edge.inference.session import Run, Session, Tensors
+from edge.inference.states import States
 from edge.inference.variants import BoundVariant, Inference
 
 LEAST_RUNS, MOST_RUNS = 200, 1000
@@ -40,6 +41,7 @@ def admit(
     feature_hash: str | None = None,
     budget_ns: int | None = None,
     report: Report = quiet,
+    lanes: int = 1,
 ) -> Inference:
     """Load, prove and time every variant of a bundle.
 
@@ -48,6 +50,7 @@ def admit(
         feature_names, feature_hash: the pipeline's; None: not compared. The names are for the message.
         budget_ns: of the pipeline; the manifest's holds as well.
         report: told of each check that held.
+        lanes: devices whose states are kept.
 
     Returns:
         The model with the variants that fit, warm.
@@ -61,19 +64,24 @@ def admit(
         report("features", f"the pipeline computes the {len(manifest.features)} that the model was trained on")
     budget_ns = manifest.budget_ns if budget_ns is None else min(budget_ns, manifest.budget_ns)
     golden = read_golden_of(bundle)
+    states = States(manifest.states, lanes) if manifest.states else None
+    tensors = Tensors.of(manifest)
     sessions = {
-        variant.name: Session(bundle.files[variant.file], bundle.where(variant.file), manifest.inputs[0], manifest.outputs)
-        for variant in manifest.variants
+        variant.name: Session(bundle.files[variant.file], bundle.where(variant.file), tensors, states) for variant in manifest.variants
     }
     report("tensors", f"{', '.join(sessions)}: names, types and shapes are the manifest's")
     try:
         for name, session in sessions.items():
+            if states is not None:
+                states.reset(0)
             _prove(bundle, golden, name, session, max(_FIRST_RUN_LIMIT_S, budget_ns / 1e9))
         report("golden", f"{len(golden.inputs)} rows, {', '.join(sessions)}")
         fitting = _time(bundle, golden, sessions, budget_ns, report)
     except InferenceFault as e:
         raise BundleError(f"{e} (on the golden inputs; a graph that gives finite scores for them is right)") from e
-    return Inference(manifest.name, manifest.version, manifest.labels, [feature.name for feature in manifest.features], fitting)
+    if states is not None:
+        states.reset(0)
+    return Inference(manifest.name, manifest.version, manifest.labels, [feature.name for feature in manifest.features], fitting, states)
 
 
 def _check_features(bundle: Bundle, names: Sequence[str] | None, feature_hash: str) -> None:
@@ -145,7 +153,7 @@ def _time(bundle: Bundle, golden: GoldenVectors, sessions: dict[str, Session], b
     return fitting
 
 
-def time_runs(run: Callable[[npt.NDArray[np.float32]], list[float]], inputs: npt.NDArray[np.float32], budget_ns: int) -> Timing:
+def time_runs(run: Run, inputs: npt.NDArray[np.float32], budget_ns: int) -> Timing:
     """Time warm runs over some inputs, again and again.
 
     A timing over the budget is repeated, at most twice, if the shortest run was within it; the best counts.
@@ -165,13 +173,13 @@ def time_runs(run: Callable[[npt.NDArray[np.float32]], list[float]], inputs: npt
     return min(timings, key=lambda timing: timing.p99_ns)
 
 
-def _time_once(run: Callable[[npt.NDArray[np.float32]], list[float]], rows: list[npt.NDArray[np.float32]], budget_ns: int) -> Timing:
+def _time_once(run: Run, rows: list[npt.NDArray[np.float32]], budget_ns: int) -> Timing:
     clock = time.perf_counter_ns
     took: list[int] = []
     too_long, began, allowed = 0, clock(), LEAST_RUNS - _rank(LEAST_RUNS)
     for i, row in enumerate(cycle(rows)):
         before = clock()
-        run(row)
+        run(row, 0)
         after = clock()
         if i < _WARM_UP_RUNS and after - began < _ENOUGH_NS:
             continue

@@ -30,14 +30,14 @@ class GoldenVectors(msgspec.Struct, frozen=True):
         np.savez(buffer, inputs=self.inputs, **arrays)
         return buffer.getvalue()
 
-    def compare(self, variant: str, run: Callable[[_Array], list[float]], labels: Sequence[str], rtol: float, atol: float) -> str:
-        """Run every input through a variant.
+    def compare(self, variant: str, run: Callable[[_Array, int], list[float]], labels: Sequence[str], rtol: float, atol: float) -> str:
+        """Run every input through a variant, in order: with states, they are one sequence of lane 0.
 
         Returns:
             The first value that is too far off, as text; empty if all agree.
         """
         for i, (vector, wanted) in enumerate(zip(self.inputs, self.outputs[variant], strict=True)):
-            for label, got, want in zip(labels, run(vector), wanted.tolist(), strict=True):
+            for label, got, want in zip(labels, run(vector, 0), wanted.tolist(), strict=True):
                 allowed = atol + rtol * abs(want)
                 if not abs(got - want) <= allowed:
                     return f"row {i}, {label}: {got:.9g} instead of {want:.9g}, off by {abs(got - want):.3g} where {allowed:.3g} is allowed"

@@ -65,5 +65,5 @@ class RowModel:
             raise InferenceFault(f"{self._where}: {e}") from e
         scores = self._output[:n]
         if n and not math.isfinite(float(scores.sum())):
-            raise InferenceFault(f"{self._where}: scores are not finite")
+            raise InferenceFault(f"{self._where}: scores are not finite", "not_finite")
         return scores

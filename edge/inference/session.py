@@ -6,82 +6,146 @@ on 0.1-0.3 us slower; without the memory pattern no difference. A session must n
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
 from edge.errors import BundleError, InferenceFault
-from edge.inference.manifest import Input, Output
+from edge.inference.manifest import Constant, Input, Manifest, Output, State
+from edge.inference.states import States
 
 _SILENT = 4  # only fatal messages
 _TYPES = {"float32": "float", "float64": "double"}  # where onnxruntime's name is not numpy's
+
+Run = Callable[[npt.NDArray[np.float32], int], list[float]]
+
+
+class _Tensor(NamedTuple):
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class Tensors(msgspec.Struct, frozen=True):
+    """The tensors of a graph, as a manifest describes them.
+
+    Args:
+        takes: the feature vector.
+        gives: every output but those of states; those with labels are read.
+        states, constants: further inputs.
+    """
+
+    takes: Input
+    gives: Sequence[Output]
+    states: Sequence[State] = ()
+    constants: Sequence[Constant] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Tensors":
+        """Those of a manifest."""
+        return cls(manifest.inputs[0], manifest.outputs, manifest.states, manifest.constants)
 
 
 class Session:
     """A loaded graph with its input and output arrays.
 
-    Not for use by two threads at once. Outputs with labels are computed into one flat array, in order.
+    Not for use by two threads at once. Scores are the values of the outputs with labels, in order.
 
     Args:
         model: an ONNX model that has been verified and is self-contained.
         where: its path, for messages.
-        takes: the input, float32, fixed shape.
-        gives: the outputs; those with labels are read.
+        tensors: of the graph; all sizes are fixed.
+        states: of every lane; None where the graph has none.
 
     Raises:
         BundleError: onnxruntime refuses the model, or its tensors are not those described.
     """
 
-    __slots__ = ("_binding", "_execute", "_input", "_output", "_where")
+    __slots__ = ("_arrays", "_binding", "_execute", "_integer", "_output", "_outputs", "_states", "_vector", "_view", "_where", "run")
 
-    def __init__(self, model: bytes, where: str, takes: Input, gives: Sequence[Output]) -> None:
-        session = _open(model, where, [])
-        batch = [given.shape[0] for given in session.get_inputs()[:1] if given.shape and isinstance(given.shape[0], str)]
-        if batch and takes.shape[:1] == [1]:  # a batch size left open is closed, so that shapes are known when the graph is optimised
-            session = _open(model, where, batch)
-        _check(session.get_inputs(), [takes], "input", where)
-        _check(session.get_outputs(), gives, "output", where)
-        vector = np.zeros(math.prod(takes.shape), np.float32)
-        scores = np.zeros(sum(len(output.labels) for output in gives), np.float32)
+    def __init__(self, model: bytes, where: str, tensors: Tensors, states: States | None = None) -> None:
+        session = _open(model, where, {})
+        if sizes := _sizes_left_open(session, tensors):  # closed, so that shapes are known when the graph is optimised
+            session = _open(model, where, sizes)
+        _check(session.get_inputs(), [*_inputs(tensors)], "input", where)
+        _check(session.get_outputs(), [*_outputs(tensors)], "output", where)
+        self._where, self._states = where, states
         self._binding = session.io_binding()
-        self._binding.bind_input(takes.name, "cpu", 0, np.float32, takes.shape, vector.ctypes.data)
-        first = 0
-        for output in gives:
-            if output.labels:
-                self._binding.bind_output(output.name, "cpu", 0, np.float32, output.shape, scores[first:].ctypes.data)
-                first += len(output.labels)
+        self._arrays: list[npt.NDArray[Any]] = []  # what is bound must live as long as the binding
+        takes = tensors.takes
+        self._vector = self._bind_input(takes.name, np.zeros(takes.shape, takes.dtype)).reshape(-1)
+        for constant in tensors.constants:
+            self._bind_input(constant.name, constant.array())
+        self._outputs = self._bind_scores(tensors)
+        if states is not None:
+            for i, state in enumerate(tensors.states):
+                self._bind_input(state.input, states.taken[i])
+                self._bind_output(state.output, states.given[i])
         # Assigning to a memoryview takes 105 ns where a slice of the array takes 190 ns, and refuses another dtype or size.
-        self._input: Any = vector.data
-        self._output: Any = scores.data
+        self._view: Any = self._vector.data
+        self._output: Any = self._outputs[0].data
+        self._integer = np.iinfo(takes.dtype) if np.dtype(takes.dtype).kind in "iu" else None
         self._execute = session.run_with_iobinding
-        self._where = where
+        is_plain = takes.dtype == "float32" and states is None and len(self._outputs) == 1 and self._outputs[0].dtype == np.float32
+        self.run: Run = self._run_plain if is_plain else self._run_any
 
-    def run(self, vector: npt.NDArray[np.float32]) -> list[float]:
+    def _run_plain(self, vector: npt.NDArray[np.float32], lane: int = 0) -> list[float]:
         """Scores of one feature vector.
 
         Args:
             vector: float32 (F,), in manifest order.
+            lane: whose; only states need it.
 
         Returns:
             One value per label.
 
         Raises:
-            InferenceFault: the graph failed, or a score is NaN or infinite.
+            InferenceFault: the graph failed, a score is NaN or infinite, or a feature is none that the graph takes.
             ValueError: the vector has another dtype or size.
         """
-        self._input[:] = vector
+        del lane
+        self._view[:] = vector
         try:
             self._execute(self._binding)
         except RuntimeError as e:  # what run_with_iobinding raises for everything
-            raise InferenceFault(f"{self._where}: {_first_line(e)}") from e
+            raise InferenceFault(f"{self._where}: {_first_line(e)}", "failed") from e
         scores: list[float] = self._output.tolist()
         if not math.isfinite(sum(scores)):  # float32 values cannot overflow a float64 sum
-            raise InferenceFault(f"{self._where}: scores are {scores}; finite ones can be used")
+            raise InferenceFault(f"{self._where}: scores are {scores}; finite ones can be used", "not_finite")
         return scores
+
+    def _run_any(self, vector: npt.NDArray[np.float32], lane: int = 0) -> list[float]:
+        """See ``_run_plain``: with a cast to another type, with states, or with several outputs."""
+        self._fill(vector)
+        states = self._states
+        if states is not None:
+            states.take(lane)
+        try:
+            self._execute(self._binding)
+        except RuntimeError as e:
+            raise InferenceFault(f"{self._where}: {_first_line(e)}", "failed") from e
+        scores = [float(value) for output in self._outputs for value in output.tolist()]
+        if not all(map(math.isfinite, scores)):
+            raise InferenceFault(f"{self._where}: scores are {scores}; finite ones can be used", "not_finite")
+        if states is not None and not states.keep(lane):
+            raise InferenceFault(f"{self._where}: a state is NaN or infinite; it is not kept", "not_finite")
+        return scores
+
+    def _fill(self, vector: npt.NDArray[np.float32]) -> None:
+        if self._integer is None:
+            if vector.shape != self._vector.shape:
+                raise ValueError(f"{self._where}: the vector has shape {vector.shape}; {self._vector.shape} is right")
+            np.copyto(self._vector, vector, casting="same_kind" if self._vector.dtype.kind == "f" else "unsafe")
+            return
+        rounded = np.rint(vector)
+        if not (rounded >= self._integer.min).all() or not (rounded <= self._integer.max).all():
+            raise InferenceFault(f"{self._where}: a feature is not in the range of {self._vector.dtype}", "not_finite")
+        np.copyto(self._vector, rounded, casting="unsafe")
 
     def first_run(self, vector: npt.NDArray[np.float32], limit_s: float) -> None:
         """Run a graph of which it is not known that it ends, and stop it, between two nodes, after ``limit_s``.
@@ -97,15 +161,36 @@ class Session:
         options.log_severity_level = _SILENT
         timer = threading.Timer(limit_s, setattr, (options, "terminate", True))
         timer.daemon = True
-        self._input[:] = vector
+        self._fill(vector)
         timer.start()
         try:
             self._execute(self._binding, options)
         except RuntimeError as e:
             late = f"did not end within {limit_s:g} s: " if options.terminate else ""
-            raise InferenceFault(f"{self._where}: {late}{_first_line(e)}") from e
+            raise InferenceFault(f"{self._where}: {late}{_first_line(e)}", "failed") from e
         finally:
             timer.cancel()
+
+    def _bind_scores(self, tensors: Tensors) -> list[npt.NDArray[Any]]:
+        """Outputs with labels of one type lie in one flat array, so that a single read takes them all."""
+        given = [output for output in tensors.gives if output.labels]
+        if len({output.dtype for output in given}) > 1:
+            return [self._bind_output(output.name, np.zeros(output.shape, output.dtype)).reshape(-1) for output in given]
+        flat, first = np.zeros(sum(len(output.labels) for output in given), given[0].dtype), 0
+        for output in given:
+            self._bind_output(output.name, flat[first : first + len(output.labels)].reshape(output.shape))
+            first += len(output.labels)
+        return [flat]
+
+    def _bind_input(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        self._binding.bind_input(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
+        self._arrays.append(array)
+        return array
+
+    def _bind_output(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        self._binding.bind_output(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
+        self._arrays.append(array)
+        return array
 
 
 def bind_rows(
@@ -125,13 +210,13 @@ def bind_rows(
     Raises:
         BundleError: the graph takes one row only.
     """
-    session = _open(model, where, [])
+    session = _open(model, where, {})
     found = session.get_inputs()[0]
     if not found.shape or not isinstance(found.shape[0], str):
         raise BundleError(
             f"{where}: input {found.name!r} has shape {found.shape}; its first dimension must be left open, to take {rows} rows"
         )
-    session = _open(model, where, [found.shape[0]], rows)
+    session = _open(model, where, {found.shape[0]: rows})
     table = np.zeros((rows, math.prod(takes.shape)), np.float32)
     scores = np.zeros((rows, len(gives.labels)), np.float32)
     binding = session.io_binding()
@@ -144,7 +229,7 @@ def bind_rows(
     return partial(session.run_with_iobinding, binding), table, scores
 
 
-def _open(model: bytes, where: str, batch: Sequence[str], rows: int = 1) -> ort.InferenceSession:
+def _open(model: bytes, where: str, sizes: Mapping[str, int]) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
@@ -153,8 +238,8 @@ def _open(model: bytes, where: str, batch: Sequence[str], rows: int = 1) -> ort.
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     # Otherwise bytes that look like the flatbuffer format are read as such, past the check for external data.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    for name in batch:
-        options.add_free_dimension_override_by_name(name, rows)
+    for name, size in sizes.items():
+        options.add_free_dimension_override_by_name(name, size)
     ort.set_default_logger_severity(_SILENT)
     try:
         return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)  # the fallback prints to stdout
@@ -162,7 +247,30 @@ def _open(model: bytes, where: str, batch: Sequence[str], rows: int = 1) -> ort.
         raise BundleError(f"{where}: onnxruntime {ort.__version__} refuses it: {_first_line(e)}; export it again for this runtime") from e
 
 
-def _check(found: Sequence[ort.NodeArg], wanted: Sequence[Input | Output], kind: str, where: str) -> None:
+def _inputs(tensors: Tensors) -> list[_Tensor]:
+    found = [_Tensor(tensors.takes.name, tensors.takes.dtype, tensors.takes.shape)]
+    found += [_Tensor(constant.name, constant.dtype, constant.shape) for constant in tensors.constants]
+    return found + [_Tensor(state.input, state.dtype, state.shape) for state in tensors.states]
+
+
+def _outputs(tensors: Tensors) -> list[_Tensor]:
+    found = [_Tensor(output.name, output.dtype, output.shape) for output in tensors.gives]
+    return found + [_Tensor(state.output, state.dtype, state.shape) for state in tensors.states]
+
+
+def _sizes_left_open(session: ort.InferenceSession, tensors: Tensors) -> dict[str, int]:
+    """Named sizes of the inputs, where the manifest says what they are: the batch of the vector, and any of a state."""
+    vector, *others = _inputs(tensors)
+    may_be_open = {vector.name: vector.shape[:1] if vector.shape[:1] == [1] else []} | {other.name: other.shape for other in others}
+    return {
+        name: size
+        for node in session.get_inputs()
+        for name, size in zip(node.shape, may_be_open.get(node.name, []), strict=False)
+        if isinstance(name, str)
+    }
+
+
+def _check(found: Sequence[ort.NodeArg], wanted: Sequence[_Tensor], kind: str, where: str) -> None:
     by_name = {tensor.name: tensor for tensor in found}
     if sorted(by_name) != sorted(tensor.name for tensor in wanted):
         raise BundleError(

@@ -33,6 +33,7 @@ from edge.inference.manifest import (
 from edge.inference.manifest_check import parse
 
 GOLDEN = "golden.npz"
+_OPTIONAL = ("states", "constants", "score_references", "recipe")  # not mentioned where a model has none
 
 
 class BundleWriter:
@@ -196,7 +197,7 @@ def to_toml(manifest: Manifest) -> str:
     """A manifest as TOML, ``files`` last: a text that was cut off anywhere lacks a hash it needs and is refused."""
     tables = msgspec.to_builtins(manifest)
     files = tables.pop("files")
-    tables = {key: value for key, value in tables.items() if value != []}  # what a model has not is not mentioned
+    tables = {key: value for key, value in tables.items() if value != [] or key not in _OPTIONAL}
     lines = [f"{key} = {_value(value)}" for key, value in tables.items() if not isinstance(value, dict | list)]
     for key, value in tables.items():
         if isinstance(value, list):

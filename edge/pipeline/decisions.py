@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InferenceFault
-from edge.inference.variants import Inference
+from edge.inference.states import States
+from edge.inference.variants import BoundVariant, Inference
 from edge.messages import Alert, Command, Intent, Outgoing, Prediction
 from edge.pipeline.lanes import Lanes
 from edge.policy import Notice, Policy
@@ -85,6 +86,7 @@ class Decisions:
         self.ended_ns = 0
         self.kept: list[Prediction] | None = None
         self.emit: Callable[[list[Outgoing]], None] | None = None
+        self._stamps: dict[int, int] = {}  # of the last decision of each lane, where the model carries states
         self.made = self.raised = self.cleared = self.commands = 0
         self.skipped: Counter = {}
         self.failed: Counter = {}
@@ -102,7 +104,7 @@ class Decisions:
         clock = self.clock
         due_ns = moment.received_ns + self.terms.budget_ns
         started = self.at_ns if clock is None else clock()  # without a clock, only a frame that had to wait for another one is late
-        answer = self._infer(moment, vector, started, due_ns - started, out)
+        answer = self._infer(moment, vector, started, due_ns, out)
         if answer is None:
             return
         scores, variant, inferred = answer
@@ -131,29 +133,51 @@ class Decisions:
             out.clear()
 
     def _infer(
-        self, moment: Moment, vector: npt.NDArray[np.float32], started: int, remaining_ns: int, out: list[Outgoing]
+        self, moment: Moment, vector: npt.NDArray[np.float32], started: int, due_ns: int, out: list[Outgoing]
     ) -> tuple[Sequence[float], str, int] | None:
         """Scores, variant and the time after them; None when there are none, which is counted."""
-        if self.model is None:
-            if remaining_ns <= 0:
+        model = self.model
+        if model is None:
+            if due_ns <= started:
                 self.overrun(moment, out)
                 return None
             return (), "", started
-        chosen = self.model.choose(remaining_ns, self.terms.may_go_smaller)
+        chosen = model.choose(due_ns - started, self.terms.may_go_smaller)
         if chosen is None:
             self.overrun(moment, out)
             return None
+        if model.states is not None:
+            self._look_for_gap(model.states, moment)
         try:
-            scores = chosen.run(vector)
-        except InferenceFault:
-            self.fail("not_finite")
+            scores = chosen.run(vector, moment.lane)
+            inferred = self._observe(chosen, started)
+            if model.cascade is not None and chosen is model.cascade.first:
+                larger = model.cascade.escalate(scores, due_ns - inferred)
+                if larger is not None:
+                    chosen, started = larger, inferred
+                    scores = chosen.run(vector, moment.lane)
+                    inferred = self._observe(chosen, started)
+        except InferenceFault as fault:
+            self.fail(fault.kind)
             return None
         _add(self.by_variant, chosen.name)
-        if self.clock is None:
-            return scores, chosen.name, started
-        inferred = self.clock()
-        self.model.observe(chosen, inferred - started)
         return scores, chosen.name, inferred
+
+    def _observe(self, variant: BoundVariant, started: int) -> int:
+        """Note how long a variant took; the time now."""
+        if self.clock is None or self.model is None:
+            variant.runs += 1
+            return started
+        now = self.clock()
+        self.model.observe(variant, now - started)
+        return now
+
+    def _look_for_gap(self, states: States, moment: Moment) -> None:
+        """After a gap, or with a clock set back, what a model carries on belongs to another time; so it does with another device."""
+        last_ns = self._stamps.get(moment.lane)
+        if last_ns is None or not 0 <= moment.stamp_ns - last_ns <= self.policy.gap_ns:
+            states.reset(moment.lane)
+        self._stamps[moment.lane] = moment.stamp_ns
 
     def send_safe(self, commands: Sequence[Command], out: list[Outgoing]) -> None:
         """Encode safe-state commands; they do not belong to a frame, so only their own life limits them."""
@@ -166,6 +190,7 @@ class Decisions:
         """The device gives up its lane: safe values if its outputs were live, and nothing is remembered."""
         self.send_safe(self.envelope.release(lane, device, now_ns), out)
         self.policy.reset(lane)
+        self._stamps.pop(lane, None)
         for name in [name for owner, name in self.safe if owner == device]:
             del self.safe[device, name]
         self.outputs.forget(lane, device)

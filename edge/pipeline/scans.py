@@ -140,5 +140,5 @@ class ScanWork:
         self.ego.reset(lane)
 
 
-def _unused(vector: npt.NDArray[np.float32]) -> list[float]:
-    raise NotImplementedError(f"a look is no graph, and takes no vector of {len(vector)}")
+def _unused(vector: npt.NDArray[np.float32], lane: int) -> list[float]:
+    raise NotImplementedError(f"a look is no graph, and takes no vector of {len(vector)} of lane {lane}")

@@ -195,7 +195,7 @@ class Runs:
     def __init__(self, *took_ns: int) -> None:
         self.took_ns, self.runs = took_ns, 0
 
-    def __call__(self, vector: Array) -> list[float]:
+    def __call__(self, vector: Array, lane: int) -> list[float]:
         import time
 
         until = time.perf_counter_ns() + self.took_ns[self.runs % len(self.took_ns)]

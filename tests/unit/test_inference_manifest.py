@@ -98,7 +98,7 @@ WRONG = [
     ("feature_hash", "0" * 64, r"feature_hash is 0{64}; the features listed have [0-9a-f]{64}"),
     ("feature_hash", "beef", "matching regex"),
     ("inputs", [], "inputs: there are 0; exactly one"),
-    ("inputs/0/dtype", "float64", "dtype is float64; the feature vector is float32"),
+    ("inputs/0/dtype", "string", "dtype is string; features are numbers"),
     ("inputs/0/dtype", "float", "Invalid enum value"),
     ("inputs/0/shape", [1, FEATURES + 1], rf"shape \[1, 7\] holds 7 values; {FEATURES} are needed"),
     ("inputs/0/shape", [1, -1], ">= 1"),
@@ -106,7 +106,7 @@ WRONG = [
     ("outputs/0/shape", [1, 3], "holds 3 values for 2 labels"),
     ("outputs/0/labels", ["a", "a"], "labels: a is there more than once"),
     ("outputs/0/labels", [], "none has labels"),
-    ("outputs/0/dtype", "int64", "an output with labels is float32"),
+    ("outputs/0/dtype", "string", "an output with labels holds numbers"),
     ("outputs", [], "length >= 1"),
     ("features/0/name", NAMES[1], "is there more than once"),
     ("features/0/unit", "g", "feature_hash is"),
@@ -134,7 +134,7 @@ def test_each_fault_is_named_with_what_would_be_right(text: bytes, key: str, ite
 
 def test_every_fault_is_listed(text: bytes) -> None:
     def change(tables: dict[str, Any]) -> None:
-        tables["inputs"][0]["dtype"] = "float64"
+        tables["inputs"][0]["dtype"] = "string"
         tables["golden"]["file"] = "x"
         tables["feature_hash"] = "0" * 64
 

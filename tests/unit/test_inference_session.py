@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from edge.errors import BundleError, InferenceFault
 from edge.inference.manifest import DType, Input, Output
-from edge.inference.session import Session
+from edge.inference.session import Session, Tensors
 
 TAKES = Input(name="features", dtype="float32", shape=[1, FEATURES], meaning="m")
 TAKES_TWO = Input(name="features", dtype="float32", shape=[1, 2], meaning="m")
@@ -21,7 +21,7 @@ GIVES = Output(name="scores", dtype="float32", shape=[1, 2], labels=list(LABELS)
 
 
 def session(model: onnx.ModelProto, takes: Input = TAKES, *gives: Output) -> Session:
-    return Session(model.SerializeToString(), "m.onnx", takes, gives or (GIVES,))
+    return Session(model.SerializeToString(), "m.onnx", Tensors(takes, gives or (GIVES,)))
 
 
 def output(name: str, shape: list[int], labels: list[str], dtype: DType = "float32") -> Output:
@@ -213,7 +213,7 @@ def test_damaged_models_raise_one_type_and_print_nothing(capfd: pytest.CaptureFi
         for _ in range(rng.integers(1, 5)):
             data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         try:
-            Session(bytes(data), "m.onnx", TAKES, (GIVES,))
+            Session(bytes(data), "m.onnx", Tensors(TAKES, (GIVES,)))
         except BundleError:
             refused += 1
     assert refused > 100
@@ -223,7 +223,7 @@ def test_damaged_models_raise_one_type_and_print_nothing(capfd: pytest.CaptureFi
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"\x20\0\0\0ORTM" + b"\0" * 100, b"not a model"])
 def test_what_is_no_onnx_model_is_refused(data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BundleError, match=r"^m\.onnx: onnxruntime .* refuses it: .*; export it again"):
-        Session(data, "m.onnx", TAKES, (GIVES,))
+        Session(data, "m.onnx", Tensors(TAKES, (GIVES,)))
     assert capfd.readouterr() == ("", "")
 
 

@@ -500,9 +500,9 @@ def late_by_its_model(pipeline, clock, took_ns):
     for variant in pipeline.decisions.model.variants:
         variant.p99_ns = MS
 
-        def slow(vector, run=variant.run):
+        def slow(vector, lane, run=variant.run):
             clock.now_ns += took_ns
-            return run(vector)
+            return run(vector, lane)
 
         variant.run = slow
 
