@@ -50,6 +50,8 @@ def pack(order: Order, report: Report) -> Path:
     report("read", f"{order.model}: {len(original.proto.graph.node)} nodes, {_opsets(original)}, all operators known")
     samples = read_samples(order.samples, order.names, [tensor.name for tensor in original.inputs])
     report("samples", f"{len(samples.rows)} with {len(order.names)} values each" + (", few: give some hundred" if few(samples) else ""))
+    if len(samples.rows) > 1 and (still := np.flatnonzero(np.ptp(samples.rows, axis=0) == 0)).size:
+        report("samples", f"never change: {_some([order.names[i] for i in still])}; is that so?")
     first, samples = _understand(original, samples, order, report)
     labels = _labels(first, order)
     report("labels", _some(labels))
