@@ -105,7 +105,7 @@ class BundleWriter:
             shape: (1, labels) unless given.
             dtype: float32 if there are labels.
         """
-        sizes = [int(size) for size in shape or (1, len(labels))]
+        sizes = [int(size) for size in ((1, len(labels)) if shape is None else shape)]
         self._outputs.append(Output(name=name, dtype=dtype, shape=sizes, labels=list(labels), meaning=meaning))
 
     def set_features(self, names: Sequence[str], units: Sequence[str], training: npt.NDArray[np.floating[Any]] | None = None) -> None:
