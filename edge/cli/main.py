@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edge.cli.models.pack import pack
+from edge.cli.models.app import models
 from edge.errors import BundleError, ConfigError, EdgeError, TransportError
 
 EXIT_FOUND, EXIT_REFUSED, EXIT_UNUSABLE = 1, 3, 4  # typer itself ends with 2 (wrong command line) and 130 (Ctrl-C)
@@ -19,8 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: importing rich would take half of the time that --help has
 )
-models = typer.Typer(help="Model bundles.", no_args_is_help=True)
-models.command("pack")(pack)
 app.add_typer(models, name="models")
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="pipeline file (TOML), see docs/pipeline.md", show_default=False)]
@@ -278,17 +276,6 @@ def schema() -> None:
     from edge.config.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
-
-
-@models.command("check")
-def check_model(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of one version, or of all versions of a model", show_default=False)],
-    version: Annotated[str, typer.Option("--version", help="which version, if DIR holds several")] = "latest",
-) -> None:
-    """Verify a bundle: hashes, manifest, graph, golden outputs, and its latency on this machine against its budget."""
-    from edge.cli.models import check_bundle
-
-    raise typer.Exit(check_bundle(folder, version))
 
 
 def main(arguments: list[str] | None = None) -> int:
