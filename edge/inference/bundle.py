@@ -5,6 +5,7 @@ What is hashed is what is used: every file is read once, and the bytes whose has
 
 import difflib
 import hashlib
+import logging
 import os
 import re
 import stat
@@ -14,12 +15,15 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import BundleError
+from edge.inference.choice import preferred, read_state
 from edge.inference.graph import check_self_contained
 from edge.inference.manifest import MANIFEST, Manifest
 from edge.inference.manifest_check import parse
 
 MAX_MANIFEST_BYTES = 16 << 20  # 150,528 features (an image of 224 x 224 x 3) take 6.2 MB, and 1.8 s to read
 MAX_FILE_BYTES = 512 << 20
+
+_log = logging.getLogger(__name__)
 
 Report = Callable[[str, str], None]  # told of each check that held: its name, and what was found
 
@@ -31,11 +35,13 @@ class Bundle(msgspec.Struct, frozen=True):
         folder: of the version.
         manifest: its manifest.
         files: the bytes of every file listed in the manifest.
+        manifest_sha256: of the manifest's bytes; since it lists the hash of every file, of all that is used.
     """
 
     folder: Path
     manifest: Manifest
     files: dict[str, bytes]
+    manifest_sha256: str
 
     def where(self, file: str) -> str:
         """Path of a file, for messages."""
@@ -51,21 +57,41 @@ def load_bundle(folder: Path, version: str = "latest", report: Report = quiet) -
 
     Args:
         folder: of the bundle, which holds one folder per version.
-        version: a version's folder name, or ``latest``.
+        version: a version's folder name, ``latest``, or ``active``: what the registry says or, if that version is missing or
+            altered, the last known good one, then the highest that holds; the log says so.
         report: told of each check that held.
 
     Raises:
         BundleError: no such version, or anything in it that is missing, altered, contradictory or refers to something outside.
     """
-    home = find_version(folder, version)
-    manifest = _manifest(home)
+    if version != "active":
+        return _load(find_version(folder, version), report)
+    complete = versions(folder)
+    state = read_state(folder, complete)
+    if state.trouble:
+        _log.error("%s", state.trouble)
+    order, told = preferred(state, complete), list[str]()
+    for name in order:
+        try:
+            bundle = _load(find_version(folder, name), report)
+        except BundleError as e:
+            told.append(str(e))
+            continue
+        for trouble in told:
+            _log.error("%s; version %s is taken in its place", trouble, name)
+        return bundle
+    raise BundleError("\n".join(told) or f"{folder}: {_there_is(folder, version)}; `edge models install` brings one")
+
+
+def _load(home: Path, report: Report) -> Bundle:
+    manifest, manifest_sha256 = _manifest(home)
     report("manifest", f"{manifest.name} {manifest.version}, {len(manifest.features)} features, labels {', '.join(manifest.labels)}")
     files = {file: _read_hashed(home, file, sha256) for file, sha256 in manifest.files.items()}
     report("hashes", f"{len(files)} files, {sum(map(len, files.values()))} bytes")
     models = sorted({variant.file for variant in manifest.variants})
     tensors = sum(check_self_contained(files[file], str(home / file)) for file in models)
     report("self-contained", f"{tensors} tensors in {len(models)} graphs, none with external data")
-    return Bundle(home, manifest, files)
+    return Bundle(home, manifest, files, manifest_sha256)
 
 
 def read_manifest(folder: Path, version: str = "latest") -> Manifest:
@@ -74,29 +100,33 @@ def read_manifest(folder: Path, version: str = "latest") -> Manifest:
     Raises:
         BundleError: no such version, or a manifest that cannot be used.
     """
-    return _manifest(find_version(folder, version))
+    return _manifest(find_version(folder, version))[0]
 
 
-def _manifest(home: Path) -> Manifest:
+def _manifest(home: Path) -> tuple[Manifest, str]:
     path = home / MANIFEST
-    manifest = parse(_read(home, MANIFEST, MAX_MANIFEST_BYTES), str(path))
+    data = _read(home, MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = parse(data, str(path))
     if manifest.version != home.resolve().name:
         raise BundleError(f"{path}: version is {manifest.version!r}, the folder says {home.resolve().name!r}; they must be equal")
-    return manifest
+    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def find_version(folder: Path, version: str) -> Path:
     """Folder of a version.
 
+    ``active`` is what the registry says; without one, or where what it says is not there, see edge.inference.choice.
     ``latest`` is the highest by natural sort (1.10 after 1.9; 1.0-rc1 after 1.0) of those that hold a manifest. Links and hidden
     folders are other names for something, or not finished, so ``latest`` passes over them.
 
     Raises:
         BundleError: there is none.
     """
+    if version == "active":
+        version = read_state(folder, versions(folder)).active or "latest"
     if version != "latest":
         if version in ("", ".", "..") or any(c in version for c in "/\\\0"):
-            raise BundleError(f"{folder}: {version!r} is not a version; write a folder name such as '1.0.0', or 'latest'")
+            raise BundleError(f"{folder}: {version!r} is not a version; write a folder name such as '1.0.0', 'latest' or 'active'")
         home = folder / version
         if not home.is_dir():
             raise BundleError(f"{folder}: no version {version!r}; {_there_is(folder, version)}")

@@ -1,4 +1,4 @@
-"""Refuses models that are not self-contained. Reads the protobuf of an ONNX model just far enough; never opens a second file.
+"""Refuses models that need data or operators from outside. Reads the protobuf of an ONNX model just far enough; opens no second file.
 
 A tensor may name a file in which its values are. onnxruntime follows that name, relative to the working directory when the model
 comes from memory (CVE-2022-25882, CVE-2024-27318 and later ones are about it), so hashes would prove nothing. Being stricter than a
@@ -29,10 +29,18 @@ NESTED: dict[str, dict[int, str]] = {
     "TensorProto": {},
 }  # fmt: skip
 _GRAPH, _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 7, 8, 13, 14
+DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")  # the last one has the operators of quantised graphs
+_NAMED = {"NodeProto": (7, 4), "FunctionProto": (10, 1)}  # fields: domain, and type or name of the operator
+_LONGEST_NAME = 200
+
+_Name = tuple[bytes, bytes]
+_Open = tuple[str, Iterator[tuple[int, int, int, int]], dict[int, bytes]]
 
 
 def check_self_contained(model: bytes, where: str) -> int:
-    """Refuse a model that refers to data outside of itself, or that is not a well-formed model.
+    """Refuse a model that refers to data or operators outside of itself, or that is not a well-formed model.
+
+    An operator is known if its domain is one of DOMAINS, or if the model defines it as a function.
 
     Args:
         model: the file's bytes.
@@ -42,16 +50,19 @@ def check_self_contained(model: bytes, where: str) -> int:
         The number of tensors that were looked at.
 
     Raises:
-        BundleError: external data anywhere, malformed protobuf, messages nested too deeply, or no graph.
+        BundleError: external data anywhere, an operator that is not known, malformed protobuf, messages nested too deeply, or no graph.
     """
     tensors, has_graph = 0, False
+    names: dict[str, set[_Name]] = {"NodeProto": set(), "FunctionProto": set()}
     # A stack of half-read messages, not a list of what is still to be read: memory is bounded by the depth, not by the file.
-    open_messages = [("ModelProto", _fields(model, 0, len(model), where))]
+    open_messages: list[_Open] = [("ModelProto", _fields(model, 0, len(model), where), {})]
     while open_messages:
-        kind, fields = open_messages[-1]
+        kind, fields, texts = open_messages[-1]
         for number, wire, first, last in fields:
             inner = NESTED[kind].get(number)
             if inner is None:
+                if number in _NAMED.get(kind, ()):
+                    texts[number] = _text(model, wire, first, last, where)
                 continue
             if wire != _BYTES:
                 raise _malformed(where, last, f"field {number} of {kind} is not a message")
@@ -62,13 +73,32 @@ def check_self_contained(model: bytes, where: str) -> int:
                 continue
             if len(open_messages) == MAX_DEPTH:
                 raise BundleError(f"{where}: messages are nested more than {MAX_DEPTH} deep; a real model is not, export it again")
-            open_messages.append((inner, _fields(model, first, last, where)))
+            open_messages.append((inner, _fields(model, first, last, where), {}))
             break
         else:
             open_messages.pop()
+            if kind in names:
+                names[kind].add((texts.get(_NAMED[kind][0], b""), texts.get(_NAMED[kind][1], b"")))
+    _check_operators(names["NodeProto"] - names["FunctionProto"], where)
     if not has_graph:
         raise BundleError(f"{where}: holds no graph; an ONNX model (ModelProto) is right")
     return tensors
+
+
+def _check_operators(used: set[_Name], where: str) -> None:
+    foreign = sorted((domain, name) for domain, name in used if domain.decode("latin-1") not in DOMAINS)
+    if foreign:
+        named = ", ".join(f"{domain.decode('utf-8', 'replace')}::{name.decode('utf-8', 'replace')}" for domain, name in foreign[:5])
+        raise BundleError(
+            f"{where}: needs the operators {named}{' and others' if len(foreign) > 5 else ''}, which are not part of ONNX; "
+            f"operators of {', '.join(domain for domain in DOMAINS if domain)} are right, or functions inside the model"
+        )
+
+
+def _text(model: bytes, wire: int, first: int, last: int, where: str) -> bytes:
+    if wire != _BYTES or last - first > _LONGEST_NAME:
+        raise _malformed(where, last, "the name of an operator is none")
+    return model[first:last]
 
 
 def _check_tensor(model: bytes, start: int, end: int, where: str) -> None:
