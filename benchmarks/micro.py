@@ -18,8 +18,8 @@ import numpy as np
 from roundtrip import make_bundle, rig
 
 from edge import build
-from edge.messages import Outgoing, Prediction, RawMessage
-from edge.pipeline.decisions import Moment
+from edge.messages import Origin, Outgoing, Prediction, RawMessage
+from edge.pipeline.moment import Moment
 from edge.pipeline.recipe import Pipeline
 from edge.transport.packets import PacketSocket, publish_header, publish_prefix
 
@@ -104,7 +104,7 @@ def _decision(pipeline: Pipeline) -> Iterator[_Stage]:
     yield "choose a variant", lambda _: model.choose(1 << 40, may_go_smaller=True), 1
     yield "run the model", lambda _: variant.run(vector), 1
     yield "observe", lambda _: model.observe(variant, 5000), 1
-    yield "apply the rules (none)", lambda i: decisions.policy.decide(0, scores, vector, i, "model"), 1
+    yield "apply the rules (none)", lambda i: decisions.policy.decide(0, scores, vector, i, Origin()), 1
     yield "tell the envelope", lambda i: decisions.envelope.alive(0, i), 1
     yield "make a Prediction", lambda i: _prediction(i, model, scores), 1
     prediction = _prediction(12345, model, scores)

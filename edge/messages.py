@@ -89,14 +89,24 @@ class Scan(msgspec.Struct, gc=False):
     received_ns: int
 
 
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """What computed scores: the model, its version and variant, and the deployment under which it was at work."""
+
+    model: str = ""
+    version: str = ""
+    variant: str = ""
+    deployment: str = ""
+
+
 class Cause(msgspec.Struct, frozen=True, gc=False):
-    """Why an alert or command exists: the rule, the score that fired it, and what computed the score."""
+    """Why an alert or command exists: the rule, the score that fired it, and what computed the score (see Origin)."""
 
     rule: str
     score: float
     model: str = ""
     version: str = ""
     variant: str = ""
+    deployment: str = ""
 
 
 class Prediction(msgspec.Struct, gc=False):
@@ -109,7 +119,7 @@ class Prediction(msgspec.Struct, gc=False):
         received_ns: when that frame's bytes were read.
         scores: score name to value, in the model's label order; a pipeline without a model has none.
         features: float32 (F,) in manifest order when they are asked for, otherwise None.
-        model, version, variant: what computed the scores.
+        model, version, variant, deployment: what computed the scores, see Origin.
     """
 
     device: str
@@ -121,6 +131,7 @@ class Prediction(msgspec.Struct, gc=False):
     model: str = ""
     version: str = ""
     variant: str = ""
+    deployment: str = ""
 
 
 class Intent(msgspec.Struct, frozen=True, gc=False):
@@ -132,7 +143,10 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Alert(msgspec.Struct, frozen=True, gc=False):
-    """Something a person or another system must know. Delivered at least once; ``id`` is stable across repeats."""
+    """Something a person or another system must know. Delivered at least once; ``id`` is stable across repeats.
+
+    ``detail`` is the reason in words, where a rule and a score do not say it.
+    """
 
     id: str
     device: str
@@ -146,6 +160,7 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
     stamp_ns: int
     topic: str
+    detail: str = ""
 
 
 class Command(msgspec.Struct, frozen=True, gc=False):

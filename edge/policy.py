@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.messages import Cause, Intent, Severity
+from edge.messages import Cause, Intent, Origin, Severity
 
 _NOTHING: tuple[()] = ()
 _NEVER_NS = 1 << 64  # more than any two stamps are apart
@@ -115,7 +115,6 @@ class Policy:
         rules: in file order: of several command rules with one actuator, the first that has something to ask for is heard.
         lanes: number of lanes, >= 1.
         gap_ns: a longer step between two stamps breaks a hold, >= 0; 0: no step does.
-        model, version: go into every cause.
 
     Attributes:
         gap_ns: as given; more than any two stamps are apart for 0.
@@ -124,7 +123,7 @@ class Policy:
         ValueError: two rules share a name, or a number is out of its range.
     """
 
-    def __init__(self, rules: Sequence[RuleSpec], lanes: int, gap_ns: int, model: str, version: str) -> None:
+    def __init__(self, rules: Sequence[RuleSpec], lanes: int, gap_ns: int) -> None:
         if len({rule.name for rule in rules}) != len(rules):
             raise ValueError("two rules share a name")
         if lanes < 1 or gap_ns < 0:
@@ -132,8 +131,6 @@ class Policy:
         actuators = list(dict.fromkeys(rule.actuator for rule in rules if rule.actuator))
         self._rules = tuple(_Rule.compiled(rule, actuators) for rule in rules)
         self.gap_ns = gap_ns or _NEVER_NS
-        self._model = model
-        self._version = version
         # Flat, indexed [lane * rules + rule]. A hold that is running has the stamps of its first and its latest value.
         slots = lanes * len(rules)
         self._active = [False] * slots
@@ -141,7 +138,7 @@ class Policy:
         self._latest_ns = [0] * slots
 
     def decide(
-        self, lane: int, scores: Sequence[float], vector: npt.NDArray[np.float32], stamp_ns: int, variant: str
+        self, lane: int, scores: Sequence[float], vector: npt.NDArray[np.float32], stamp_ns: int, origin: Origin
     ) -> Sequence[Notice | Intent]:
         """What the rules have to say about one feature vector.
 
@@ -152,7 +149,7 @@ class Policy:
             scores: one per label of the model.
             vector: float32 (F,).
             stamp_ns: of the row that completed the vector, sender's clock.
-            variant: what computed the scores.
+            origin: what computed the scores.
         """
         said: list[Notice | Intent] | None = None
         heard = 0
@@ -170,7 +167,7 @@ class Policy:
             speaks = is_active or rule.always_asks if rule.bit else is_active != was_active
             if speaks and is_valid and not heard & rule.bit:
                 said = said or []
-                said.append(self._say(rule.spec, is_active, score, variant))
+                said.append(_say(rule.spec, is_active, score, origin))
             if speaks:
                 heard |= rule.bit
         return said or _NOTHING
@@ -195,12 +192,6 @@ class Policy:
         self._first_ns[slot] = None if is_active else first_ns
         self._latest_ns[slot] = stamp_ns
         return is_active
-
-    def _say(self, spec: RuleSpec, is_active: bool, score: float, variant: str) -> Notice | Intent:
-        cause = Cause(spec.name, float(score), self._model, self._version, variant)
-        if spec.actuator:
-            return Intent(spec.actuator, _ramp(spec, score) if is_active else float(spec.otherwise or 0.0), cause)
-        return Notice(spec.name, "raised" if is_active else "cleared", spec.severity, spec.topic or "", cause)
 
 
 class _Rule(msgspec.Struct, frozen=True, gc=False):
@@ -230,6 +221,13 @@ class _Rule(msgspec.Struct, frozen=True, gc=False):
             bit=1 << actuators.index(spec.actuator) if spec.actuator else 0,
             always_asks=spec.otherwise is not None,
         )
+
+
+def _say(spec: RuleSpec, is_active: bool, score: float, origin: Origin) -> Notice | Intent:
+    cause = Cause(spec.name, float(score), origin.model, origin.version, origin.variant, origin.deployment)
+    if spec.actuator:
+        return Intent(spec.actuator, _ramp(spec, score) if is_active else float(spec.otherwise or 0.0), cause)
+    return Notice(spec.name, "raised" if is_active else "cleared", spec.severity, spec.topic or "", cause)
 
 
 def _ramp(spec: RuleSpec, score: float) -> float:

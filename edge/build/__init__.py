@@ -31,10 +31,11 @@ from edge.inference.bundle import load_bundle
 from edge.inference.variants import Inference
 from edge.messages import Block, RawMessage
 from edge.pipeline.batch import Batch
-from edge.pipeline.decisions import Decisions, Terms
+from edge.pipeline.decisions import Decisions
 from edge.pipeline.engine import Engine, LargeBlocks
 from edge.pipeline.intake import Intake, TelemetryIntake
 from edge.pipeline.lanes import Lanes
+from edge.pipeline.moment import Terms
 from edge.pipeline.recipe import Pipeline
 from edge.pipeline.tables import TableJoin
 from edge.policy import Policy
@@ -206,8 +207,6 @@ def _pipeline_of(
         rule_specs(config.rules, model.labels if model is not None else (), plan.names),
         config.lanes,
         longest_step_ns(config),
-        model.name if model is not None else "",
-        model.version if model is not None else "",
     )
     lanes = Lanes(config.lanes)
     terms = Terms(

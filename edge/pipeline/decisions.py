@@ -2,68 +2,38 @@
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InferenceFault
+from edge.inference.host import Host
 from edge.inference.states import States
 from edge.inference.variants import BoundVariant, Inference
-from edge.messages import Alert, Command, Intent, Outgoing, Prediction
+from edge.messages import Alert, Command, Intent, Origin, Outgoing, Prediction, Severity
+from edge.pipeline.alerts import alert_of, announcement
 from edge.pipeline.lanes import Lanes
+from edge.pipeline.moment import Moment, Terms
 from edge.policy import Notice, Policy
 from edge.safety import Envelope
 from edge.wire.outputs import Outputs
 
 Counter = dict[str, int]
 
-
-class Terms(msgspec.Struct, frozen=True):
-    """What holds for every decision.
-
-    Args:
-        budget_ns: from receipt to hand-over.
-        goes_safe_on_overrun: a frame without time left moves the device's actuators to their safe values; otherwise it is skipped.
-        may_go_smaller: a smaller variant may be used when time is short.
-        boot_id: of this run; part of every alert and command.
-    """
-
-    budget_ns: int
-    goes_safe_on_overrun: bool
-    may_go_smaller: bool
-    boot_id: str
-
-
-class Moment(msgspec.Struct, gc=False):
-    """The vector to decide on: whose, from when, and when now is.
-
-    Args:
-        lane: the device's lane.
-        seq: counter of the frame, or -1.
-        stamp_ns: the sender's stamp of the row that completed the vector.
-        received_ns: when the frame's bytes were read.
-        origin_ns: CLOCK_MONOTONIC that ages count from: the stamp with a synced clock, the receipt otherwise.
-        now_ns: the pipeline's time.
-    """
-
-    lane: int
-    seq: int
-    stamp_ns: int
-    received_ns: int
-    origin_ns: int
-    now_ns: int
+_NOBODY = Origin()
+_NAN = float("nan")
 
 
 class Decisions:
     """Makes decisions and counts them.
 
     Args:
-        model: what computes scores, or None when rules act on features.
+        model: what computes scores at first, or None when rules act on features; see ``host``.
         policy, envelope, outputs: scores to intents, intents to commands, all to bytes.
         lanes: the table of devices.
         terms: see Terms.
 
     Attributes:
+        host: the models at work.
         clock: CLOCK_MONOTONIC in ns, or None: processing takes no time (replay).
         spent: ns of infer, decide, encode since it was last set to zero.
         at_ns: CLOCK_MONOTONIC of the message or tick that is being processed; what a frame has waited counts in a replay as well.
@@ -76,7 +46,8 @@ class Decisions:
     """
 
     def __init__(self, model: Inference | None, policy: Policy, envelope: Envelope, outputs: Outputs, lanes: Lanes, terms: Terms) -> None:
-        self.model, self.policy, self.envelope, self.outputs, self.lanes, self.terms = model, policy, envelope, outputs, lanes, terms
+        self.policy, self.envelope, self.outputs, self.lanes, self.terms = policy, envelope, outputs, lanes, terms
+        self.host = Host(model, terms.boot_id, lanes.devices)
         self.clock: Callable[[], int] | None = None
         self.wall_offset_ns = 0
         self.at_ns = 0
@@ -93,6 +64,11 @@ class Decisions:
         self.by_variant: Counter = {}
         self.blocked: Counter = {}
 
+    @property
+    def model(self) -> Inference | None:
+        """The active model; None where there is none."""
+        return self.host.active.model if self.host.active is not None else None
+
     def decide(self, moment: Moment, vector: npt.NDArray[np.float32], out: list[Outgoing]) -> None:
         """Take one vector all the way.
 
@@ -107,9 +83,9 @@ class Decisions:
         answer = self._infer(moment, vector, started, due_ns, out)
         if answer is None:
             return
-        scores, variant, inferred = answer
+        scores, origin, inferred = answer
         self.made += 1
-        actions = self.policy.decide(moment.lane, scores, vector, moment.stamp_ns, variant)
+        actions = self.policy.decide(moment.lane, scores, vector, moment.stamp_ns, origin)
         decided = inferred if clock is None else clock()
         # A decision that comes too late to command anything is no sign of life: a pipeline that is always late must fall silent.
         is_late = decided > due_ns
@@ -122,7 +98,7 @@ class Decisions:
         if actions:
             self._act(actions, moment, out, is_late=is_late)
         if self.outputs.publishes_predictions or self.kept is not None:
-            self._predict(moment, scores, vector, variant, out)
+            self._predict(moment, scores, vector, origin, out)
         if clock is not None:
             self.ended_ns = clock()
             self.spent[0] += inferred - started
@@ -134,42 +110,62 @@ class Decisions:
 
     def _infer(
         self, moment: Moment, vector: npt.NDArray[np.float32], started: int, due_ns: int, out: list[Outgoing]
-    ) -> tuple[Sequence[float], str, int] | None:
-        """Scores, variant and the time after them; None when there are none, which is counted."""
-        model = self.model
-        if model is None:
-            if due_ns <= started:
-                self.overrun(moment, out)
-                return None
-            return (), "", started
-        chosen = model.choose(due_ns - started, self.terms.may_go_smaller)
+    ) -> tuple[Sequence[float], Origin, int] | None:
+        """Scores, where they come from and the time after them; None when there are none, which is counted."""
+        host = self.host
+        deployment = host.at(moment.lane)
+        if deployment is None:
+            return self._without_model(moment, vector, started, due_ns, out)
+        model, remaining_ns = deployment.model, due_ns - started
+        chosen = model.choose(remaining_ns, self.terms.may_go_smaller)
         if chosen is None:
+            host.skipped(deployment, remaining_ns)
             self.overrun(moment, out)
             return None
         if model.states is not None:
             self._look_for_gap(model.states, moment)
+        began = started
         try:
             scores = chosen.run(vector, moment.lane)
-            inferred = self._observe(chosen, started)
+            inferred = self._observe(model, chosen, started)
             if model.cascade is not None and chosen is model.cascade.first:
                 larger = model.cascade.escalate(scores, due_ns - inferred)
                 if larger is not None:
                     chosen, started = larger, inferred
                     scores = chosen.run(vector, moment.lane)
-                    inferred = self._observe(chosen, started)
+                    inferred = self._observe(model, chosen, started)
         except InferenceFault as fault:
             self.fail(fault.kind)
+            host.fault(deployment, fault.kind, str(fault), vector)
             return None
         _add(self.by_variant, chosen.name)
-        return scores, chosen.name, inferred
+        host.ran(deployment, inferred - began, scores, vector)
+        if host.feed is not None and host.canary is not deployment:
+            host.feed(moment.lane, moment.stamp_ns, scores, vector)
+        return scores, deployment.origins[chosen.name], inferred
 
-    def _observe(self, variant: BoundVariant, started: int) -> int:
+    def _without_model(
+        self, moment: Moment, vector: npt.NDArray[np.float32], started: int, due_ns: int, out: list[Outgoing]
+    ) -> tuple[Sequence[float], Origin, int] | None:
+        """Rules act on features alone; where a model is missing that belongs here, nothing moves an actuator."""
+        if self.host.is_off:
+            self.fail("model_off")
+            silent = [_NAN] * len(self.host.labels)  # a rule whose score is not finite stays as it is and says nothing
+            actions = self.policy.decide(moment.lane, silent, vector, moment.stamp_ns, _NOBODY)
+            self._act([action for action in actions if isinstance(action, Notice)], moment, out, is_late=False)
+            return None
+        if due_ns <= started:
+            self.overrun(moment, out)
+            return None
+        return (), _NOBODY, started
+
+    def _observe(self, model: Inference, variant: BoundVariant, started: int) -> int:
         """Note how long a variant took; the time now."""
-        if self.clock is None or self.model is None:
+        if self.clock is None:
             variant.runs += 1
             return started
         now = self.clock()
-        self.model.observe(variant, now - started)
+        model.observe(variant, now - started)
         return now
 
     def _look_for_gap(self, states: States, moment: Moment) -> None:
@@ -191,6 +187,7 @@ class Decisions:
         self.send_safe(self.envelope.release(lane, device, now_ns), out)
         self.policy.reset(lane)
         self._stamps.pop(lane, None)
+        self.host.forget(lane)
         for name in [name for owner, name in self.safe if owner == device]:
             del self.safe[device, name]
         self.outputs.forget(lane, device)
@@ -201,7 +198,7 @@ class Decisions:
         age_ms = (now_ns - moment.origin_ns) / 1e6
         for action in actions:
             if isinstance(action, Notice):
-                out.append(self.outputs.alert(self._alert(action, device, moment), age_ms, self.wall_offset_ns))
+                out.append(self.outputs.alert(self._count_alert(action, device, moment), age_ms, self.wall_offset_ns))
                 continue
             if is_late:
                 _add(self.blocked, "late")
@@ -214,42 +211,45 @@ class Decisions:
             else:
                 _add(self.blocked, limited.reason)
 
-    def _alert(self, notice: Notice, device: str, moment: Moment) -> Alert:
+    def _count_alert(self, notice: Notice, device: str, moment: Moment) -> Alert:
         if notice.state == "raised":
             self.raised += 1
         else:
             self.cleared += 1
-        seq = self.raised + self.cleared
-        return Alert(
-            id=f"{self.terms.boot_id}-a{seq}",
-            device=device,
-            boot_id=self.terms.boot_id,
-            seq=seq,
-            issued_ns=moment.now_ns,
-            name=notice.rule,
-            state=notice.state,
-            severity=notice.severity,
-            value=notice.cause.score,
-            cause=notice.cause,
-            stamp_ns=moment.stamp_ns,
-            topic=notice.topic.replace("{device}", device),
-        )
+        return alert_of(notice, device, self.terms.boot_id, self.raised + self.cleared, moment.now_ns, moment.stamp_ns)
 
-    def _predict(self, moment: Moment, scores: Sequence[float], vector: npt.NDArray[np.float32], variant: str, out: list[Outgoing]) -> None:
+    def announce(self, name: str, severity: Severity, detail: str, origin: Origin, topic: str) -> Outgoing:
+        """An alert that no rule raised, such as one about a model; its device is the pipeline.
+
+        Args:
+            name: of what happened; also the cause's rule.
+            severity: of it.
+            detail: in words.
+            origin: the model that it is about.
+            topic: where it goes.
+        """
+        self.raised += 1
+        now_ns = self.at_ns if self.clock is None else self.clock()
+        alert = announcement(self.terms.boot_id, self.raised + self.cleared, now_ns, name, severity, detail, origin, topic)
+        return self.outputs.alert(alert, 0.0, self.wall_offset_ns)
+
+    def _predict(
+        self, moment: Moment, scores: Sequence[float], vector: npt.NDArray[np.float32], origin: Origin, out: list[Outgoing]
+    ) -> None:
         is_published = self.outputs.wants_prediction(moment.lane)
         if not is_published and self.kept is None:
             return
-        model = self.model
         prediction = Prediction(
             self.lanes.devices[moment.lane],
             moment.seq,
             moment.stamp_ns,
             moment.received_ns,
-            dict(zip(model.labels, scores, strict=True)) if model is not None else {},
+            dict(zip(self.host.labels, scores, strict=True)),
             vector.copy() if self.outputs.with_features or self.kept is not None else None,
-            model.name if model is not None else "",
-            model.version if model is not None else "",
-            variant,
+            origin.model,
+            origin.version,
+            origin.variant,
+            origin.deployment,
         )
         if is_published:
             out.append(self.outputs.prediction(prediction))

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from edge.errors import InferenceFault, Reason, Reject
 from edge.messages import Block, Outgoing, Prediction, RawMessage
-from edge.pipeline.decisions import Moment
 from edge.pipeline.intake import Intake, ScanIntake, TelemetryIntake
+from edge.pipeline.moment import Moment
 from edge.pipeline.result import Result, refusals, result_of
 from edge.pipeline.routes import Route
 from edge.pipeline.state import PipelineState

@@ -30,24 +30,25 @@ class Encoder:
             age_ms: of the input when this was made.
             wall_offset_ns: Unix time minus CLOCK_MONOTONIC.
         """
-        return self._encode(
-            {
-                "v": 1,
-                "id": alert.id,
-                "device": alert.device,
-                "boot_id": alert.boot_id,
-                "seq": alert.seq,
-                "issued_ns": alert.issued_ns + wall_offset_ns,
-                "stamp_ns": alert.stamp_ns,
-                "name": alert.name,
-                "state": alert.state,
-                "severity": alert.severity,
-                "value": _number(alert.value),
-                "cause": _cause(alert.cause),
-                "age_ms": round(age_ms, 3),
-                "budget_ms": self._budget_ms,
-            }
-        )
+        message: dict[str, object] = {
+            "v": 1,
+            "id": alert.id,
+            "device": alert.device,
+            "boot_id": alert.boot_id,
+            "seq": alert.seq,
+            "issued_ns": alert.issued_ns + wall_offset_ns,
+            "stamp_ns": alert.stamp_ns,
+            "name": alert.name,
+            "state": alert.state,
+            "severity": alert.severity,
+            "value": _number(alert.value),
+            "cause": _cause(alert.cause),
+            "age_ms": round(age_ms, 3),
+            "budget_ms": self._budget_ms,
+        }
+        if alert.detail:
+            message["detail"] = alert.detail
+        return self._encode(message)
 
     def command(self, command: Command, age_ms: float, wall_offset_ns: int) -> bytes:
         """A command; arguments as for ``alert``."""
@@ -85,6 +86,7 @@ class Encoder:
         message["model"] = prediction.model
         message["version"] = prediction.version
         message["variant"] = prediction.variant
+        message["deployment"] = prediction.deployment
         return self._encode(message)
 
 
@@ -95,6 +97,7 @@ def _cause(cause: Cause) -> dict[str, object]:
         "model": cause.model,
         "version": cause.version,
         "variant": cause.variant,
+        "deployment": cause.deployment,
     }
 
 

@@ -131,7 +131,8 @@ def test_a_frame_travels_the_whole_line(build):
     assert kinds(out) == ["command", "alert"]
     command, alert = (json.loads(o.payload) for o in out)
     assert (command["name"], command["value"], command["device"]) == ("brake", 0.7, "a")
-    assert command["cause"] == {"rule": "shaken", "score": alert["value"], "model": "bundle", "version": "1.0.0", "variant": "full"}
+    origin = {"model": "bundle", "version": "1.0.0", "variant": "full", "deployment": f"{alert['boot_id']}-m1"}
+    assert command["cause"] == {"rule": "shaken", "score": alert["value"], **origin}
     assert out[0].topic == "d/a/brake"
     assert out[0].not_after_ns == 101 * 20 * MS + 1 + 5 * MS
     assert pipeline.decisions.made == 1

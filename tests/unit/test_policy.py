@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.messages import Cause, Intent
+from edge.messages import Cause, Intent, Origin
 from edge.policy import Notice, Policy, RuleSpec
 
 S = 1_000_000_000
@@ -37,17 +37,21 @@ def command(**changes: Any) -> RuleSpec:
 
 
 def policy(*rules: RuleSpec, lanes: int = 1, gap_ns: int = GAP_NS) -> Policy:
-    return Policy(rules, lanes, gap_ns, "fan-anomaly", "3")
+    return Policy(rules, lanes, gap_ns)
+
+
+def by(variant: str) -> Origin:
+    return Origin("fan-anomaly", "3", variant, "b-m1")
 
 
 def states(table: Policy, scores: Sequence[float], step_ns: int = 0) -> list[str]:
     """The state of the alerts that a run of scores causes, "" where there is none."""
-    said = [table.decide(0, [score], NO_FEATURES, i * step_ns, "") for i, score in enumerate(scores)]
+    said = [table.decide(0, [score], NO_FEATURES, i * step_ns, by("")) for i, score in enumerate(scores)]
     return ["".join(action.state for action in actions if isinstance(action, Notice)) for actions in said]
 
 
 def asked(table: Policy, score: float, stamp_ns: int = 0) -> list[tuple[str, float]]:
-    return [(a.actuator, a.value) for a in table.decide(0, [score], NO_FEATURES, stamp_ns, "") if isinstance(a, Intent)]
+    return [(a.actuator, a.value) for a in table.decide(0, [score], NO_FEATURES, stamp_ns, by("")) if isinstance(a, Intent)]
 
 
 # --- thresholds ---
@@ -79,37 +83,37 @@ def test_negative_thresholds_and_zero_are_like_any_other() -> None:
 
 def test_a_notice_says_what_changed_and_why() -> None:
     table = policy(alert(index=1, severity="critical"))
-    assert list(table.decide(0, [0.0, 0.9], NO_FEATURES, 5, "int8")) == [
-        Notice("imbalance", "raised", "critical", "plant/{device}/alerts", Cause("imbalance", 0.9, "fan-anomaly", "3", "int8"))
+    assert list(table.decide(0, [0.0, 0.9], NO_FEATURES, 5, by("int8"))) == [
+        Notice("imbalance", "raised", "critical", "plant/{device}/alerts", Cause("imbalance", 0.9, "fan-anomaly", "3", "int8", "b-m1"))
     ]
-    assert list(table.decide(0, [0.9, 0.1], NO_FEATURES, 6, "fp32")) == [
-        Notice("imbalance", "cleared", "critical", "plant/{device}/alerts", Cause("imbalance", 0.1, "fan-anomaly", "3", "fp32"))
+    assert list(table.decide(0, [0.9, 0.1], NO_FEATURES, 6, by("fp32"))) == [
+        Notice("imbalance", "cleared", "critical", "plant/{device}/alerts", Cause("imbalance", 0.1, "fan-anomaly", "3", "fp32", "b-m1"))
     ]
 
 
 def test_a_feature_rule_reads_the_vector_and_compares_as_float32() -> None:
     table = policy(alert(source="feature", index=2, enter=0.7, exit=0.3))
     vector = np.array([9, 9, 0.7, 9], np.float32)
-    (notice,) = table.decide(0, [], vector, 0, "")
+    (notice,) = table.decide(0, [], vector, 0, by(""))
     assert isinstance(notice, Notice)
     assert notice.cause.score == float(np.float32(0.7)) < 0.7
     assert type(notice.cause.score) is float
     vector[2] = 0.3
-    assert not table.decide(0, [], vector, 1, "")
+    assert not table.decide(0, [], vector, 1, by(""))
     vector[2] = np.nextafter(np.float32(0.3), np.float32(0))
-    assert len(table.decide(0, [], vector, 2, "")) == 1
+    assert len(table.decide(0, [], vector, 2, by(""))) == 1
 
 
 def test_an_alert_ignores_what_only_a_command_needs() -> None:
-    (notice,) = policy(alert(actuator="", at_enter=0.0, at_one=1.0)).decide(0, [0.9], NO_FEATURES, 0, "")
+    (notice,) = policy(alert(actuator="", at_enter=0.0, at_one=1.0)).decide(0, [0.9], NO_FEATURES, 0, by(""))
     assert isinstance(notice, Notice)
 
 
 def test_nothing_to_say_costs_no_allocation() -> None:
     table = policy(alert(), command())
-    assert table.decide(0, [0.1], NO_FEATURES, 0, "") is table.decide(0, [0.2], NO_FEATURES, 1, "")
-    assert len(table.decide(0, [0.2], NO_FEATURES, 1, "")) == 0
-    assert not policy().decide(0, [0.2], NO_FEATURES, 1, "")
+    assert table.decide(0, [0.1], NO_FEATURES, 0, by("")) is table.decide(0, [0.2], NO_FEATURES, 1, by(""))
+    assert len(table.decide(0, [0.2], NO_FEATURES, 1, by(""))) == 0
+    assert not policy().decide(0, [0.2], NO_FEATURES, 1, by(""))
 
 
 # --- hold ---
@@ -118,42 +122,42 @@ def test_nothing_to_say_costs_no_allocation() -> None:
 def test_a_hold_ends_at_exactly_its_length() -> None:
     table = policy(alert(hold_ns=S))
     for stamp in (100, 100, 100 + S // 2, 100 + S - 1):
-        assert not table.decide(0, [0.9], NO_FEATURES, stamp, "")
-    assert len(table.decide(0, [0.9], NO_FEATURES, 100 + S, "")) == 1
+        assert not table.decide(0, [0.9], NO_FEATURES, stamp, by(""))
+    assert len(table.decide(0, [0.9], NO_FEATURES, 100 + S, by(""))) == 1
 
 
 def test_a_dip_starts_the_hold_again() -> None:
     table = policy(alert(hold_ns=S))
     for stamp, score in ((0, 0.9), (S - 1, 0.79), (S, 0.9), (2 * S - 1, 0.9)):
-        assert not table.decide(0, [score], NO_FEATURES, stamp, "")
-    assert len(table.decide(0, [0.9], NO_FEATURES, 2 * S, "")) == 1
+        assert not table.decide(0, [score], NO_FEATURES, stamp, by(""))
+    assert len(table.decide(0, [0.9], NO_FEATURES, 2 * S, by(""))) == 1
 
 
 @pytest.mark.parametrize(("step_ns", "is_held"), [(0, False), (GAP_NS - 1, True), (GAP_NS, True), (GAP_NS + 1, False), (-1, False)])
 def test_a_gap_or_a_step_back_starts_the_hold_again(step_ns: int, is_held: bool) -> None:
     table = policy(alert(hold_ns=GAP_NS - 1))
-    assert not table.decide(0, [0.9], NO_FEATURES, 7, "")
-    assert bool(table.decide(0, [0.9], NO_FEATURES, 7 + step_ns, "")) is is_held
+    assert not table.decide(0, [0.9], NO_FEATURES, 7, by(""))
+    assert bool(table.decide(0, [0.9], NO_FEATURES, 7 + step_ns, by(""))) is is_held
 
 
 def test_after_a_gap_the_hold_counts_from_the_first_stamp_after_it() -> None:
     table = policy(alert(hold_ns=S))
     for stamp in (0, 5 * S, 6 * S - 1):
-        assert not table.decide(0, [0.9], NO_FEATURES, stamp, "")
-    assert len(table.decide(0, [0.9], NO_FEATURES, 6 * S, "")) == 1
+        assert not table.decide(0, [0.9], NO_FEATURES, stamp, by(""))
+    assert len(table.decide(0, [0.9], NO_FEATURES, 6 * S, by(""))) == 1
 
 
 def test_without_a_gap_only_a_step_back_breaks_a_hold() -> None:
     table = policy(alert(hold_ns=S), gap_ns=0)
-    assert not table.decide(0, [0.9], NO_FEATURES, -(2**62), "")
-    assert len(table.decide(0, [0.9], NO_FEATURES, 2**62, "")) == 1
+    assert not table.decide(0, [0.9], NO_FEATURES, -(2**62), by(""))
+    assert len(table.decide(0, [0.9], NO_FEATURES, 2**62, by(""))) == 1
 
 
 def test_stamps_of_any_origin_will_do() -> None:
     for origin in (-(2**62), -1, 0, 2**62):
         table = policy(alert(hold_ns=S))
-        assert not table.decide(0, [0.9], NO_FEATURES, origin, "")
-        assert len(table.decide(0, [0.9], NO_FEATURES, origin + S, "")) == 1
+        assert not table.decide(0, [0.9], NO_FEATURES, origin, by(""))
+        assert len(table.decide(0, [0.9], NO_FEATURES, origin + S, by(""))) == 1
 
 
 def test_the_hold_is_needed_again_after_the_rule_was_inactive() -> None:
@@ -170,8 +174,8 @@ def test_a_command_rule_asks_with_every_decision_while_active() -> None:
 
 
 def test_an_intent_carries_its_cause() -> None:
-    (intent,) = policy(command()).decide(0, [0.9], NO_FEATURES, 0, "int8")
-    assert intent == Intent("fan", 0.5, Cause("slow-down", 0.9, "fan-anomaly", "3", "int8"))
+    (intent,) = policy(command()).decide(0, [0.9], NO_FEATURES, 0, by("int8"))
+    assert intent == Intent("fan", 0.5, Cause("slow-down", 0.9, "fan-anomaly", "3", "int8", "b-m1"))
 
 
 def test_otherwise_is_asked_for_while_inactive() -> None:
@@ -234,7 +238,7 @@ def test_the_first_rule_in_the_file_speaks_for_an_actuator() -> None:
     )
 
     def heard(*scores: float) -> list[str]:
-        return [a.cause.rule for a in table.decide(0, scores, NO_FEATURES, 0, "")]
+        return [a.cause.rule for a in table.decide(0, scores, NO_FEATURES, 0, by(""))]
 
     assert heard(0.1, 0.1) == ["slow"]
     assert heard(0.1, 0.9) == ["slow"]
@@ -247,7 +251,7 @@ def test_a_rule_that_is_not_heard_keeps_its_own_state() -> None:
     table = policy(command(name="first", index=0), command(name="second", index=1, hold_ns=S))
 
     def heard(stamp_ns: int, *scores: float) -> list[str]:
-        return [a.cause.rule for a in table.decide(0, scores, NO_FEATURES, stamp_ns, "")]
+        return [a.cause.rule for a in table.decide(0, scores, NO_FEATURES, stamp_ns, by(""))]
 
     assert heard(0, 0.9, 0.9) == ["first"]
     assert heard(S, 0.9, 0.9) == ["first"]
@@ -260,23 +264,23 @@ def test_a_rule_that_is_not_heard_keeps_its_own_state() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_changes_nothing(bad: float) -> None:
     table = policy(alert(hold_ns=S), command(otherwise=0.9))
-    assert not table.decide(0, [bad], NO_FEATURES, 0, "")
-    assert len(table.decide(0, [0.9], NO_FEATURES, 0, "")) == 1  # the command; the hold of the alert begins
-    assert not table.decide(0, [bad], NO_FEATURES, S // 2, "")
-    (raised, intent) = table.decide(0, [0.9], NO_FEATURES, S, "")
+    assert not table.decide(0, [bad], NO_FEATURES, 0, by(""))
+    assert len(table.decide(0, [0.9], NO_FEATURES, 0, by(""))) == 1  # the command; the hold of the alert begins
+    assert not table.decide(0, [bad], NO_FEATURES, S // 2, by(""))
+    (raised, intent) = table.decide(0, [0.9], NO_FEATURES, S, by(""))
     assert isinstance(raised, Notice)
     assert raised.state == "raised"
     assert isinstance(intent, Intent)
-    assert not table.decide(0, [bad], NO_FEATURES, S, "")
-    assert len(table.decide(0, [0.9], NO_FEATURES, S, "")) == 1  # still raised, so only the command speaks
+    assert not table.decide(0, [bad], NO_FEATURES, S, by(""))
+    assert len(table.decide(0, [0.9], NO_FEATURES, S, by(""))) == 1  # still raised, so only the command speaks
 
 
 def test_a_rule_without_a_reading_keeps_others_from_its_actuator() -> None:
     table = policy(command(name="stop", index=0), command(name="run", index=1, at_enter=1.0, at_one=1.0))
-    assert len(table.decide(0, [0.9, 0.9], NO_FEATURES, 0, "")) == 1
-    assert not table.decide(0, [math.nan, 0.9], NO_FEATURES, 1, "")
-    table.decide(0, [0.1, 0.9], NO_FEATURES, 2, "")
-    (intent,) = table.decide(0, [math.nan, 0.9], NO_FEATURES, 3, "")
+    assert len(table.decide(0, [0.9, 0.9], NO_FEATURES, 0, by(""))) == 1
+    assert not table.decide(0, [math.nan, 0.9], NO_FEATURES, 1, by(""))
+    table.decide(0, [0.1, 0.9], NO_FEATURES, 2, by(""))
+    (intent,) = table.decide(0, [math.nan, 0.9], NO_FEATURES, 3, by(""))
     assert intent.cause.rule == "run"
 
 
@@ -286,11 +290,11 @@ def test_a_rule_without_a_reading_keeps_others_from_its_actuator() -> None:
 def test_lanes_do_not_know_each_other_and_reset_forgets_one() -> None:
     table = policy(alert(), alert(name="held", hold_ns=S), lanes=3)
     for lane in range(3):
-        assert [a.cause.rule for a in table.decide(lane, [0.9], NO_FEATURES, 0, "")] == ["imbalance"]
+        assert [a.cause.rule for a in table.decide(lane, [0.9], NO_FEATURES, 0, by(""))] == ["imbalance"]
     table.reset(1)
-    assert [a.cause.rule for a in table.decide(0, [0.9], NO_FEATURES, S, "")] == ["held"]
-    assert [a.cause.rule for a in table.decide(1, [0.9], NO_FEATURES, S, "")] == ["imbalance"]
-    assert [a.cause.rule for a in table.decide(2, [0.9], NO_FEATURES, S, "")] == ["held"]
+    assert [a.cause.rule for a in table.decide(0, [0.9], NO_FEATURES, S, by(""))] == ["held"]
+    assert [a.cause.rule for a in table.decide(1, [0.9], NO_FEATURES, S, by(""))] == ["imbalance"]
+    assert [a.cause.rule for a in table.decide(2, [0.9], NO_FEATURES, S, by(""))] == ["held"]
 
 
 # --- a second opinion ---
@@ -341,7 +345,7 @@ def test_random_histories_agree_with_the_slow_rule(rules: list[tuple[float, floa
     for lane, score, step in history:
         stamp_ns += step
         expected = [(rule.rule.name, state) for rule in slow[lane] if (state := rule.decide(score, stamp_ns))]
-        said = table.decide(lane, [score], NO_FEATURES, stamp_ns, "")
+        said = table.decide(lane, [score], NO_FEATURES, stamp_ns, by(""))
         assert [(n.rule, n.state) for n in said if isinstance(n, Notice)] == expected
 
 

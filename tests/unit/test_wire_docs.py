@@ -75,7 +75,7 @@ def test_the_line_for_a_shell():
 
 
 def test_the_alert_and_the_command_are_what_the_encoder_makes():
-    encoder, score = Encoder("json", 5.0), {"model": "fan-anomaly", "version": "1.0.0", "variant": "fp32"}
+    encoder, score = Encoder("json", 5.0), {"model": "fan-anomaly", "version": "1.0.0", "variant": "fp32", "deployment": "5f1c-m1"}
     alert = Alert(
         "5f1c-a3",
         "7",

@@ -36,7 +36,7 @@ def finite(value):
 @each_encoding
 @given(NAMES, NAMES, NUMBERS, NUMBERS, TIMES, st.integers(-(1 << 61), 1 << 61))
 def test_any_alert_and_command_can_be_read_back(encoding, device, name, value, score, issued_ns, offset_ns):
-    encoder, cause = Encoder(encoding, 5.0), Cause(name, score, "m", "1", "v")
+    encoder, cause = Encoder(encoding, 5.0), Cause(name, score, "m", "1", "v", "b-m1")
     alert = LOADS[encoding](
         encoder.alert(Alert("i", device, "b", 1, issued_ns, name, "cleared", "info", value, cause, 7, "t"), 1.5, offset_ns)
     )
@@ -46,7 +46,14 @@ def test_any_alert_and_command_can_be_read_back(encoding, device, name, value, s
     for message in (alert, command):
         assert (message["v"], message["device"], message["name"], message["boot_id"], message["seq"]) == (1, device, name, "b", 1)
         assert message["value"] == finite(value)
-        assert message["cause"] == {"rule": name, "score": finite(score), "model": "m", "version": "1", "variant": "v"}
+        assert message["cause"] == {
+            "rule": name,
+            "score": finite(score),
+            "model": "m",
+            "version": "1",
+            "variant": "v",
+            "deployment": "b-m1",
+        }
         assert message["issued_ns"] == issued_ns + offset_ns
         assert (message["age_ms"], message["budget_ms"]) == (1.5, 5.0)
     assert command["expires_ns"] - command["issued_ns"] == 9

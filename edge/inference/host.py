@@ -1,0 +1,241 @@
+"""The models at work in the hot process: the active one, a canary on some lanes, the former one kept warm, and what changes between them.
+
+Owns which model answers a lane and every switch from one to another. Loads nothing, reads no clock and no file; a switch is one
+assignment between two frames. What happened is noted in ``events``, for those who tell and write it down.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.inference.guard import Guard, Limits, Trouble
+from edge.inference.variants import Inference
+from edge.messages import Origin
+
+_SHARES = 10_000
+Feed = Callable[[int, int, Sequence[float], npt.NDArray[np.float32]], None]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A switch.
+
+    Args:
+        kind: ``swapped``: a new version is active. ``rolled_back``: the former one is active again. ``off``: no model is at work, since
+            there was none to go back to. ``canary``: a version began on a share of lanes. ``canary_ended``: it no longer acts.
+        version: that it is about: the new one, or the one that had to stop.
+        to: version that is active now; "" for none.
+        deployment: that is active now, or the canary's.
+        trouble: why, where there was trouble.
+    """
+
+    kind: Literal["swapped", "rolled_back", "off", "canary", "canary_ended"]
+    version: str
+    to: str
+    deployment: str
+    trouble: Trouble | None = None
+
+
+class Deployment:
+    """One model at work, under an id that is in everything it leads to.
+
+    Args:
+        id: unique in a run.
+        model: admitted and warm.
+        limits: what it is held to; None: nothing.
+    """
+
+    __slots__ = ("admitted_ns", "guard", "id", "limits", "made", "model", "origins")
+
+    def __init__(self, id: str, model: Inference, limits: Limits | None) -> None:  # noqa: A002
+        self.id, self.model, self.limits = id, model, limits
+        self.guard = Guard(limits) if limits is not None else None
+        self.origins = {variant.name: Origin(model.name, model.version, variant.name, id) for variant in model.variants}
+        self.admitted_ns = min(variant.best_ns for variant in model.variants)
+        self.made = 0
+
+
+class Host:
+    """What computes scores.
+
+    Args:
+        model: at first; None when rules act on features alone.
+        boot_id: of this run; the first part of every deployment's id.
+        devices: name of the device on each lane; read whenever a canary needs it.
+
+    Attributes:
+        active: None: there is no model, or it is off.
+        former: to go back to; None: there is none.
+        canary: acts on its share of lanes.
+        is_off: a model belongs here, and none is fit to act.
+        labels: of every model that was and will be here.
+        events: not yet told.
+        feed: told of every vector that the active model answered.
+    """
+
+    def __init__(self, model: Inference | None, boot_id: str, devices: Sequence[str]) -> None:
+        self._boot_id, self._devices, self._count = boot_id, devices, 0
+        self.labels: tuple[str, ...] = model.labels if model is not None else ()
+        self.active = self._deploy(model, None) if model is not None else None
+        self.former: Deployment | None = None
+        self.canary: Deployment | None = None
+        self.is_off = False
+        self.events: list[Event] = []
+        self.feed: Feed | None = None
+        self._limits: Limits | None = None
+        self._share = 0
+        self._is_canary: dict[int, bool] = {}
+        self._may_go_back = True
+
+    # -- every frame -----------------------------------------------------------------------------------------------------------
+
+    def at(self, lane: int) -> Deployment | None:
+        """Who answers a lane."""
+        if self.canary is None:
+            return self.active
+        is_canary = self._is_canary.get(lane)
+        if is_canary is None:
+            is_canary = self._is_canary[lane] = place(self._devices[lane]) < self._share
+        return self.canary if is_canary else self.active
+
+    def ran(self, deployment: Deployment, took_ns: int, scores: list[float], vector: npt.NDArray[np.float32]) -> None:
+        """A run gave scores; see Guard.ran."""
+        deployment.made += 1
+        if deployment.guard is not None and (trouble := deployment.guard.ran(took_ns, scores, vector)):
+            self.stop(deployment, trouble)
+
+    def skipped(self, deployment: Deployment, remaining_ns: int) -> None:
+        """A frame was given to no variant; held against the model if there was the time that it needed when it was admitted."""
+        if remaining_ns >= deployment.admitted_ns and deployment.guard is not None and (trouble := deployment.guard.skipped()):
+            self.stop(deployment, trouble)
+
+    def fault(self, deployment: Deployment, kind: Literal["failed", "not_finite"], why: str, vector: npt.NDArray[np.float32]) -> None:
+        """A run gave nothing that can be used; held against the model unless the vector itself was not finite."""
+        if deployment.guard is None or not math.isfinite(float(vector.sum(dtype=np.float64))):
+            return
+        if trouble := deployment.guard.fault(kind, why):
+            self.stop(deployment, trouble)
+
+    def forget(self, lane: int) -> None:
+        """Another device will have this lane."""
+        self._is_canary.pop(lane, None)
+
+    # -- between two frames ----------------------------------------------------------------------------------------------------
+
+    def watch(self, limits: Limits) -> None:
+        """Hold the model at work, and what comes after it, to limits."""
+        self._limits = limits
+        for deployment in (self.active, self.former, self.canary):
+            if deployment is not None:
+                _hold(deployment, limits)
+
+    def keep_warm(self, model: Inference) -> None:
+        """A version to go back to, where there is none yet."""
+        if self.former is None:
+            self.former = self._deploy(model, self._limits)
+
+    def swap(self, model: Inference) -> Inference | None:
+        """Let a new version act from the next frame on; the one that acted is kept warm.
+
+        Args:
+            model: with the labels of the one before; admitted and warm.
+
+        Returns:
+            What is kept no longer, to be freed elsewhere.
+
+        Raises:
+            ValueError: it has other labels: the rules would read the wrong scores.
+        """
+        self._check(model)
+        retired = self.former.model if self.former is not None and self.active is not None else None
+        if self.active is not None:
+            self.former = self.active
+        if self.canary is not None and self.canary.model.version == model.version:
+            self._end_canary()
+        self.active = self._deploy(model, self._limits)
+        self.is_off, self._may_go_back = False, True
+        self.events.append(Event("swapped", model.version, model.version, self.active.id))
+        return retired
+
+    def begin_canary(self, model: Inference, share: float) -> None:
+        """Let a version act on a share of lanes, chosen by the devices' names.
+
+        Args:
+            model: with the labels of the active one; admitted and warm.
+            share: 0 to 1.
+
+        Raises:
+            ValueError: it has other labels.
+        """
+        self._check(model)
+        self.canary, self._share = self._deploy(model, self._limits), round(share * _SHARES)
+        self._is_canary.clear()
+        self.events.append(Event("canary", model.version, self._version, self.canary.id))
+
+    def end_canary(self) -> None:
+        """Give the canary's lanes back to the active model, for no fault of it."""
+        if self.canary is not None:
+            version = self.canary.model.version
+            self._end_canary()
+            self.events.append(Event("canary_ended", version, self._version, self.active.id if self.active is not None else ""))
+
+    def turn_off(self, version: str, trouble: Trouble) -> None:
+        """No model may act: rules on scores are silent from now on."""
+        self.active, self.is_off = None, True
+        self.events.append(Event("off", version, "", "", trouble))
+
+    def stop(self, deployment: Deployment, trouble: Trouble) -> None:
+        """A model must not act any longer: the active one gives way to the former one, once, then to none; a canary to the active one."""
+        version = deployment.model.version
+        if deployment is self.canary:
+            self._end_canary()
+            self.events.append(Event("canary_ended", version, self._version, self.active.id if self.active is not None else "", trouble))
+            return
+        if deployment is not self.active:
+            return
+        former, self.former = self.former, None
+        if former is None or not self._may_go_back:
+            self.turn_off(version, trouble)
+            return
+        self._may_go_back = False
+        self.active = self._deploy(former.model, self._limits)
+        self._reset_states(self.active, range(len(self._devices)))
+        self.events.append(Event("rolled_back", version, former.model.version, self.active.id, trouble))
+
+    @property
+    def _version(self) -> str:
+        return self.active.model.version if self.active is not None else ""
+
+    def _deploy(self, model: Inference, limits: Limits | None) -> Deployment:
+        self._count += 1
+        return Deployment(f"{self._boot_id}-m{self._count}", model, limits)
+
+    def _check(self, model: Inference) -> None:
+        if self.labels and model.labels != self.labels:
+            raise ValueError(f"{model.name} {model.version} has the labels {', '.join(model.labels)}; {', '.join(self.labels)} are at work")
+
+    def _end_canary(self) -> None:
+        lanes = [lane for lane, is_canary in self._is_canary.items() if is_canary]
+        self.canary = None
+        self._is_canary.clear()
+        if self.active is not None:
+            self._reset_states(self.active, lanes)
+
+    def _reset_states(self, deployment: Deployment, lanes: Sequence[int]) -> None:
+        """What a model carried on before others answered its lanes belongs to another time."""
+        if deployment.model.states is not None:
+            for lane in lanes:
+                deployment.model.states.reset(lane)
+
+
+def place(device: str) -> int:
+    """Where a device stands in the order in which devices come under a growing share: 0 to 9999, the same everywhere and always."""
+    return zlib.crc32(device.encode("utf-8", "surrogatepass")) % _SHARES
+
+
+def _hold(deployment: Deployment, limits: Limits) -> None:
+    deployment.limits, deployment.guard = limits, Guard(limits)

@@ -1,0 +1,217 @@
+"""What the hot process tells a shadow, and how the shadow's answers compare: pure values, no I/O.
+
+A message is what the active model was given and what it said of it: number, lane and stamp of the vector (int64), the scores (float64)
+and the vector (float32).
+"""
+
+import math
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+_HEAD_BYTES = 24
+_KEPT = 4096  # runs whose times are kept
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Sizes of a message.
+
+    Args:
+        scores: of the active model.
+        features: of the vector.
+    """
+
+    scores: int
+    features: int
+
+    @property
+    def nbytes(self) -> int:
+        """Of one message."""
+        return _HEAD_BYTES + 8 * self.scores + 4 * self.features
+
+    def packer(self, buffer: memoryview) -> Callable[[int, int, int, int, Sequence[float], npt.NDArray[np.float32]], None]:
+        """What writes a message to an offset of a buffer, which is a multiple of 8.
+
+        Args:
+            buffer: bytes.
+        """
+        pack = struct.Struct(f"<qqq{self.scores}d").pack_into
+        floats: Any = buffer.cast("f")
+        first, features = (_HEAD_BYTES + 8 * self.scores) >> 2, self.features
+
+        def write(at: int, number: int, lane: int, stamp_ns: int, scores: Sequence[float], vector: npt.NDArray[np.float32]) -> None:
+            pack(buffer, at, number, lane, stamp_ns, *scores)
+            begin = (at >> 2) + first
+            floats[begin : begin + features] = vector
+
+        return write
+
+    def unpack(self, message: bytes) -> tuple[int, int, int, list[float], npt.NDArray[np.float32]]:
+        """Number, lane, stamp, scores and vector of a message."""
+        number, lane, stamp_ns, *scores = struct.unpack_from(f"<qqq{self.scores}d", message)
+        vector = np.frombuffer(message, np.float32, self.features, _HEAD_BYTES + 8 * self.scores)
+        return number, lane, stamp_ns, scores, vector
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """A rule's view of one score: active at or beyond ``enter``, upwards or downwards."""
+
+    label: str
+    enter: float
+    is_upward: bool = True
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What is known of a candidate.
+
+    Args:
+        version: of the candidate.
+        n: vectors that both models answered, or the candidate failed on.
+        agreement: share on which both decide alike, 0 to 1; of rules on scores if there are any, otherwise of the highest score.
+        mean_distance, max_distance: between equal labels' scores, absolute.
+        p50_ms, p99_ms: processor time of a run, of the last 4096; the candidate runs when nobody else wants the processor, so that the
+            clock on the wall would measure the others.
+        not_finite, failed: runs without usable scores.
+        is_frozen: its scores never changed, those of the active model did.
+        dropped: vectors that it was too slow to take.
+        why: what the last failed run said.
+    """
+
+    version: str
+    n: int = 0
+    agreement: float = 1.0
+    mean_distance: float = 0.0
+    max_distance: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    not_finite: int = 0
+    failed: int = 0
+    is_frozen: bool = False
+    dropped: int = 0
+    why: str = ""
+
+
+class Comparison:
+    """Compares a candidate with the active model, vector by vector.
+
+    Args:
+        version: of the candidate.
+        active, candidate: their labels.
+        thresholds: of the rules on scores; those on labels that one of the two lacks are passed over.
+    """
+
+    def __init__(self, version: str, active: Sequence[str], candidate: Sequence[str], thresholds: Sequence[Threshold]) -> None:
+        self._version = version
+        self._pairs = [(active.index(label), i) for i, label in enumerate(candidate) if label in active]
+        places = {label: (active.index(label), candidate.index(label)) for label in active if label in candidate}
+        self._rules = [(*places[rule.label], rule.enter, rule.is_upward) for rule in thresholds if rule.label in places]
+        self._names = tuple(active), tuple(candidate)
+        self._took: deque[int] = deque(maxlen=_KEPT)
+        self._n = self._agreed = self._answered = self._not_finite = self._failed = 0
+        self._distance = self._max_distance = 0.0
+        self._first: tuple[list[float], list[float]] | None = None
+        self._active_moved = self._candidate_moved = False
+        self._why = ""
+
+    def answered(self, active: list[float], candidate: list[float], took_ns: int) -> None:
+        """Both gave scores.
+
+        Args:
+            active, candidate: scores.
+            took_ns: the candidate's run.
+        """
+        self._n += 1
+        self._answered += 1
+        self._took.append(took_ns)
+        self._agreed += self._decides_alike(active, candidate)
+        distances = [abs(active[a] - candidate[c]) for a, c in self._pairs]
+        if distances:
+            self._distance += math.fsum(distances) / len(distances)
+            self._max_distance = max(self._max_distance, *distances)
+        if self._first is None:
+            self._first = active, candidate
+        elif not (self._active_moved and self._candidate_moved):
+            self._active_moved |= active != self._first[0]
+            self._candidate_moved |= candidate != self._first[1]
+
+    def fault(self, kind: str, why: str) -> None:
+        """The candidate gave nothing that can be used.
+
+        Args:
+            kind: ``not_finite`` or ``failed``.
+            why: in words.
+        """
+        self._n += 1
+        self._why = why
+        if kind == "not_finite":
+            self._not_finite += 1
+        else:
+            self._failed += 1
+
+    def report(self, dropped: int) -> Report:
+        """What is known now.
+
+        Args:
+            dropped: vectors that the candidate never saw.
+        """
+        took = sorted(self._took)
+        p50, p99 = (took[math.ceil(share * len(took)) - 1] / 1e6 if took else 0.0 for share in (0.5, 0.99))
+        return Report(
+            version=self._version,
+            n=self._n,
+            agreement=round(self._agreed / self._n, 6) if self._n else 1.0,
+            mean_distance=self._distance / self._answered if self._answered else 0.0,
+            max_distance=self._max_distance,
+            p50_ms=p50,
+            p99_ms=p99,
+            not_finite=self._not_finite,
+            failed=self._failed,
+            is_frozen=self._active_moved and not self._candidate_moved,
+            dropped=dropped,
+            why=self._why,
+        )
+
+    def _decides_alike(self, active: list[float], candidate: list[float]) -> bool:
+        if self._rules:
+            return all(
+                (active[a] >= enter) == (candidate[c] >= enter) if is_upward else (active[a] <= enter) == (candidate[c] <= enter)
+                for a, c, enter, is_upward in self._rules
+            )
+        names = self._names
+        return names[0][active.index(max(active))] == names[1][candidate.index(max(candidate))]
+
+
+class Probation(msgspec.Struct, frozen=True):
+    """What a new version must show on live vectors before it acts.
+
+    Args:
+        frames: vectors that it must have answered.
+        budget_ms: its 99th percentile must stay within.
+        faults: so many runs without usable scores end it.
+    """
+
+    frames: int
+    budget_ms: float
+    faults: int = 1
+
+    def trouble(self, report: Report) -> str:
+        """Why the version must not act; "" for nothing (yet)."""
+        if report.not_finite >= self.faults:
+            return f"gave NaN or infinity on {report.not_finite} of {report.n} live vectors"
+        if report.failed >= self.faults:
+            return f"failed on {report.failed} of {report.n} live vectors: {report.why}"
+        # Enough for a 99th percentile, or so many slow ones already that no number of fast ones in time makes up for them.
+        if report.n >= min(self.frames, 100) and report.p99_ms > self.budget_ms:
+            return f"p99 {report.p99_ms:.3f} ms over {report.n} live vectors, budget {self.budget_ms:g} ms"
+        if report.n >= self.frames and report.is_frozen:
+            return f"gave the same scores for all of {report.n} live vectors, while those of the active model moved"
+        return ""
+
+    def is_passed(self, report: Report) -> bool:
+        """Whether it may act."""
+        return report.n >= self.frames and not self.trouble(report)
