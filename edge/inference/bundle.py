@@ -180,7 +180,7 @@ def _read(home: Path, file: str, limit: int) -> bytes:
             status = os.fstat(opened.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise BundleError(f"{path}: is not a regular file; put the file itself there")
-            data = opened.read(limit + 1)
+            data = opened.read(min(status.st_size, limit) + 1)  # not limit + 1, so much is allocated first; one more tells that it grew
         if len(data) > limit:
             raise BundleError(f"{path}: holds {status.st_size} bytes; at most {limit} are read")
         return data
