@@ -117,7 +117,7 @@ def read_golden_of(bundle: Bundle) -> GoldenVectors:
     """
     manifest = bundle.manifest
     file, variants = manifest.golden.file, [variant.name for variant in manifest.variants]
-    return read_golden(bundle.files[file], bundle.where(file), len(manifest.features), len(manifest.labels), variants)
+    return read_golden(bundle.files[file], bundle.where(file), len(manifest.features), manifest.labels, variants)
 
 
 def _prove(bundle: Bundle, golden: GoldenVectors, name: str, session: Session, limit_s: float) -> None:

@@ -103,6 +103,15 @@ def read_manifest(folder: Path, version: str = "latest") -> Manifest:
     return _manifest(find_version(folder, version))[0]
 
 
+def manifest_bytes(home: Path) -> bytes:
+    """The manifest of a version's folder, as it is.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    return _read(home, MANIFEST, MAX_MANIFEST_BYTES)
+
+
 def _manifest(home: Path) -> tuple[Manifest, str]:
     path = home / MANIFEST
     data = _read(home, MANIFEST, MAX_MANIFEST_BYTES)

@@ -14,19 +14,27 @@ from edge.errors import BundleError
 MAX_ROWS = 256  # each is run at every start, for every variant
 _MAX_UNPACKED_BYTES = 64 << 20
 
+_LABELS = "labels"
+
 _Array = npt.NDArray[np.float32]
 
 
 class GoldenVectors(msgspec.Struct, frozen=True):
-    """Inputs (N, F) and, per variant, outputs (N, labels), float32 and finite."""
+    """Inputs (N, F) and, per variant, outputs (N, labels), float32 and finite; and the labels, in the order of the columns.
+
+    Without labels (as earlier versions wrote it) a manifest that lists them in another order cannot be told from an honest one.
+    """
 
     inputs: _Array
     outputs: dict[str, _Array]
+    labels: Sequence[str] = ()
 
     def encode(self) -> bytes:
         """The bytes of the npz file."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f"outputs.{variant}": outputs for variant, outputs in self.outputs.items()}
+        if self.labels:
+            arrays[_LABELS] = np.array(list(self.labels), np.str_)
         np.savez(buffer, inputs=self.inputs, **arrays)
         return buffer.getvalue()
 
@@ -44,17 +52,18 @@ class GoldenVectors(msgspec.Struct, frozen=True):
         return ""
 
 
-def read_golden(data: bytes, where: str, features: int, labels: int, variants: Sequence[str]) -> GoldenVectors:
+def read_golden(data: bytes, where: str, features: int, labels: Sequence[str], variants: Sequence[str]) -> GoldenVectors:
     """Read golden vectors.
 
     Args:
         data: the file's bytes.
         where: its path, for messages.
-        features, labels: sizes of a row.
+        features: their number.
+        labels: of the scores, in order.
         variants: each must have outputs.
 
     Raises:
-        BundleError: not such a file, or arrays that are missing, of another type or shape, empty or not finite.
+        BundleError: not such a file, or arrays that are missing, of another type or shape, empty or not finite; labels in another order.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -70,8 +79,14 @@ def read_golden(data: bytes, where: str, features: int, labels: int, variants: S
     inputs = _take(arrays, "inputs", None, features, where)
     if not 1 <= len(inputs) <= MAX_ROWS:
         raise BundleError(f"{where}: inputs has {len(inputs)} rows; 1 to {MAX_ROWS} are right")
-    outputs = {variant: _take(arrays, f"outputs.{variant}", len(inputs), labels, where) for variant in variants}
-    return GoldenVectors(inputs, outputs)
+    outputs = {variant: _take(arrays, f"outputs.{variant}", len(inputs), len(labels), where) for variant in variants}
+    named = arrays.get(_LABELS)
+    if named is not None and (named.dtype.kind != "U" or named.tolist() != list(labels)):
+        listed = ", ".join(map(str, named.ravel().tolist()[:8]))
+        raise BundleError(
+            f"{where}: its columns are {listed[:300]}; the manifest's labels are {', '.join(labels)[:300]}; they must be the same"
+        )
+    return GoldenVectors(inputs, outputs, tuple(labels) if named is not None else ())
 
 
 def _take(arrays: Mapping[str, npt.NDArray[np.generic]], name: str, rows: int | None, columns: int, where: str) -> _Array:

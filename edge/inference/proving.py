@@ -194,11 +194,16 @@ class _Child:
                 data = os.read(stdout.fileno(), 1 << 16)
                 size += len(data)
                 if not data:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        self._process.wait(_TO_DIE_S)
-                    return ""
+                    return self._await_end()
                 if size > _MOST_SAID or not self._hear(data):
                     return "said what is not understood"
+        return ""
+
+    def _await_end(self) -> str:
+        try:
+            self._process.wait(_TO_DIE_S)
+        except subprocess.TimeoutExpired:
+            return "said nothing more and did not end"
         return ""
 
     def _hear(self, data: bytes) -> bool:

@@ -155,12 +155,13 @@ class BundleWriter:
             BundleError: the parts contradict each other, or the version is already there.
         """
         home = self._folder / self._version
-        golden = GoldenVectors(np.asarray(golden_inputs, np.float32), self._expected)
+        labels = [label for output in self._outputs for label in output.labels]
+        golden = GoldenVectors(np.asarray(golden_inputs, np.float32), self._expected, labels)
         files = {_file_of(name): model for name, model in self._models.items()} | {GOLDEN: golden.encode()}
         manifest = self._manifest(files, rtol, atol)
         text = to_toml(manifest).encode()
         parse(text, str(home / MANIFEST))
-        read_golden(files[GOLDEN], str(home / GOLDEN), len(manifest.features), len(manifest.labels), list(self._models))
+        read_golden(files[GOLDEN], str(home / GOLDEN), len(manifest.features), manifest.labels, list(self._models))
         for name, model in self._models.items():
             check_self_contained(model, str(home / _file_of(name)))
         if (home / MANIFEST).exists() and not overwrite:

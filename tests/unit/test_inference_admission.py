@@ -244,7 +244,7 @@ def save(**arrays: np.ndarray) -> bytes:
 
 def test_golden_vectors_are_the_same_bytes_each_time_and_read_back() -> None:
     assert GOOD.encode() == GOOD.encode()
-    read = read_golden(GOOD.encode(), "g", FEATURES, 2, ["full"])
+    read = read_golden(GOOD.encode(), "g", FEATURES, LABELS, ["full"])
     np.testing.assert_array_equal(read.inputs, GOOD.inputs)
 
 
@@ -269,7 +269,7 @@ WRONG_GOLDEN = [
 @pytest.mark.parametrize(("data", "message"), WRONG_GOLDEN)
 def test_wrong_golden_vectors_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(BundleError, match=rf"^g\.npz: .*{message}"):
-        read_golden(data, "g.npz", FEATURES, 2, ["full"])
+        read_golden(data, "g.npz", FEATURES, LABELS, ["full"])
 
 
 def test_golden_vectors_that_unpack_to_very_much_are_not_unpacked() -> None:
@@ -280,7 +280,7 @@ def test_golden_vectors_that_unpack_to_very_much_are_not_unpacked() -> None:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("inputs.npy", bytes(65 << 20))
     with pytest.raises(BundleError, match="unpacks to 68157440 bytes; at most 67108864 are read"):
-        read_golden(buffer.getvalue(), "g", FEATURES, 2, ["full"])
+        read_golden(buffer.getvalue(), "g", FEATURES, LABELS, ["full"])
 
 
 def test_damaged_golden_vectors_raise_one_type() -> None:
@@ -289,6 +289,6 @@ def test_damaged_golden_vectors_raise_one_type() -> None:
         data = bytearray(healthy)
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         try:
-            read_golden(bytes(data), "g", FEATURES, 2, ["full"])
+            read_golden(bytes(data), "g", FEATURES, LABELS, ["full"])
         except BundleError:
             continue
