@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from edge.cli.models.pack import pack
+from edge.cli.models.registry import join as join_registry
 
 models = typer.Typer(help="Model bundles.", no_args_is_help=True)
 models.command("pack")(pack)
@@ -20,3 +21,6 @@ def check_model(
     from edge.cli.models import check_bundle
 
     raise typer.Exit(check_bundle(folder, version))
+
+
+join_registry(models)
