@@ -14,6 +14,7 @@ hypothesis.settings.load_profile("edge")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="fail when any test is skipped")
+    parser.addoption("--kills", type=int, default=20, help="how often tests/system kills the daemon while it sends alerts")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

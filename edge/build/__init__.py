@@ -1,5 +1,6 @@
 """The only room that knows every other: a RuntimeConfig in, a Pipeline or a Daemon out. Unpacks the config; rooms take plain values."""
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
+from edge.build.outbox import outbox_of
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
 from edge.config.cleaning import steps_of
@@ -40,15 +42,14 @@ from edge.pipeline.recipe import Pipeline
 from edge.pipeline.tables import TableJoin
 from edge.policy import Policy
 from edge.safety import Envelope
-from edge.store.outbox import Outbox
 from edge.topics import TopicTemplate
 from edge.wire.json_fields import JsonCodec
 from edge.wire.outgoing import Encoder
 from edge.wire.outputs import Outputs
 from edge.wire.telemetry import TelemetryCodec
 
-ALERTS_KEPT = 10_000  # alerts that wait for the broker
-ALERTS_IN_FLIGHT = 20  # paho resends everything it holds after a reconnect, so it holds little
+_log = logging.getLogger(__name__)
+
 PACKET_OVERHEAD = 1024  # topic and properties
 _NS_PER_MS = 1_000_000
 _NO_BUDGET_MS = 31_622_400_000.0  # a year
@@ -100,15 +101,21 @@ def daemon(
     """The daemon of a pipeline file, built and warm; see ``run``."""
     admissions = Admissions()
 
+    configs: list[RuntimeConfig] = []
+
     def rebuild() -> Plan:
         config = load_config(Path(path))
         config = config if broker_url is None else with_broker(config, broker_url)
+        configs.append(config)
+        if config.outbox != configs[0].outbox:
+            _log.warning("[outbox] has changed: restart the daemon for it to take effect")
         try:
             return plan_of(config, admissions)
         except ConfigError as fault:
             raise ConfigError(fault.problems, str(path)) from fault
 
-    return Daemon(rebuild(), rebuild, Outbox(ALERTS_KEPT, ALERTS_IN_FLIGHT), notifier or Notifier.from_environment(), tap)
+    plan = rebuild()
+    return Daemon(plan, rebuild, outbox_of(configs[0]), notifier or Notifier.from_environment(), tap)
 
 
 def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan:
@@ -127,6 +134,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan
         config.tick_ms,
         _watcher(config, pipeline),
     )
+    plan.alert_topic = config.outbox.topic or f"edge/{config.name}/alerts"
     plan.place = Place(config.process.priority, tuple(config.process.cpu), config.process.lock_memory)
     return plan
 

@@ -23,21 +23,24 @@ def check_topics(config: RuntimeConfig, found: Findings) -> None:
         predictions = [("publish.predictions.topic", config.publish.predictions.topic)]
     status: Topics = [("publish.status.topic", config.publish.status.topic or f"edge/{config.name}/status")]
     availability: Topics = [("name", f"edge/{config.name}/availability")]
+    outbox: Topics = [("outbox.topic", config.outbox.topic or f"edge/{config.name}/alerts")]
     written = status if config.publish.status.topic is not None else []  # the default is only as good as the name
+    written = written + outbox if config.outbox.topic is not None else written
     for path, topic in inputs + alerts + commands + predictions + written:
         _check_form(path, topic, found)
     for (path, topic), (other, taken) in combinations(inputs, 2):
         if overlap(topic, taken):
             found.add(other, f"{taken!r} takes messages of {path} ({topic!r}) too; a message must belong to one stream", needs=[path])
-    _check_device(inputs, alerts + commands + predictions, status, found)
-    for path, topic in alerts + commands + predictions + status + availability:
+    _check_device(inputs, alerts + commands + predictions, status + outbox, found)
+    for path, topic in alerts + commands + predictions + status + outbox + availability:
         for other, source in inputs:
             if overlap(topic, source):
                 found.add(path, f"{topic!r} is read by {other} ({source!r}): what is sent would come back in", needs=[other])
     _keep_apart(commands, alerts, found)
     _keep_apart(predictions, alerts + commands, found)
     _keep_apart(status, alerts + commands + predictions, found)
-    _keep_apart(alerts + commands + predictions + status, availability, found)
+    _keep_apart(outbox, commands + predictions + status, found)
+    _keep_apart(alerts + commands + predictions + status + outbox, availability, found)
 
 
 def overlap(one: str, other: str) -> bool:
@@ -75,7 +78,7 @@ def _check_device(inputs: Topics, outputs: Topics, status: Topics, found: Findin
                 found.add(path, reason, needs=["streams"] if not inputs else [where for where, _ in inputs])
     for path, topic in status:
         if DEVICE in topic:
-            found.add(path, f"{topic!r}: the status is that of the whole process, so {DEVICE} has no meaning here")
+            found.add(path, f"{topic!r}: it is that of the whole process, so {DEVICE} has no meaning here")
 
 
 def _keep_apart(mine: Topics, theirs: Topics, found: Findings) -> None:

@@ -81,7 +81,8 @@ def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
     features = [msgspec.structs.replace(entry, **_joined(entry, ("module",), base)) for entry in config.features]
     model = config.model and msgspec.structs.replace(config.model, **_joined(config.model, ("bundle",), base))
     tables = {name: msgspec.structs.replace(table, **_joined(table, ("path",), base)) for name, table in config.tables.items()}
-    config = msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables)
+    outbox = msgspec.structs.replace(config.outbox, **_joined(config.outbox, ("path",), base))
+    config = msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables, outbox=outbox)
     folders = {name: stream.scan.classifier for name, stream in config.streams.items()}
     return with_absolute_classifiers(config, {name: os.path.normpath(base / folder) for name, folder in folders.items() if folder})
 

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.config.lidar import Lidar
+from edge.config.stored import OutboxTable
 
 _YEAR_MS = 31_622_400_000  # in ns it is far from the end of an int64
 
@@ -320,3 +321,4 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     actuators: Annotated[dict[str, Actuator], Meta(description="outputs by name; anything else is refused")] = {}
     publish: Annotated[Publish, Meta(description="what is published beside alerts and commands")] = Publish()
     process: Annotated[Process, Meta(description="priority, cores and memory of `edge run`")] = Process()
+    outbox: Annotated[OutboxTable, Meta(description="where alerts wait for the broker")] = OutboxTable()

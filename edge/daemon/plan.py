@@ -23,6 +23,7 @@ class Plan:
 
     Attributes:
         place: of the process on its machine.
+        alert_topic: of the outbox's own alerts.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Plan:
         self.status_topic, self.status_every_s, self.tick_ms = status_topic, status_every_s, tick_ms
         self._watcher = watcher
         self.place = Place()
+        self.alert_topic = ""
 
     def look_after_tables(self, wall_ns: int) -> None:
         """Swap in tables that were read again; call often, between two frames.

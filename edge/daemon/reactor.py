@@ -18,9 +18,9 @@ from edge.daemon import realtime
 from edge.daemon.memory import resident_mb, settle
 from edge.daemon.notices import Notices
 from edge.daemon.notify import Notifier
+from edge.daemon.outbox_watch import OutboxWatch
 from edge.daemon.plan import Plan
 from edge.daemon.rebuild import Rebuilder
-from edge.daemon.tally import Tally
 from edge.daemon.wake import Wake
 from edge.errors import EdgeError
 from edge.messages import Command, Outgoing, RawMessage
@@ -62,9 +62,10 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._wake = Wake(self._selector, self._on_wake)
         self._transport = self._make_transport(plan)
+        outbox.wake_with(self._wake.nudge)
+        self._outbox_watch = OutboxWatch(outbox)
         self._stop_at_ns = 0
         self._rebuilder = Rebuilder(rebuild, self._wake.nudge)
-        self._evicted = Tally(f"%d alerts were given up: more than {outbox.capacity} wait for the broker")
         self._faults: list[int] = []
         self._faults_total = 0
         self._started_ns = time.monotonic_ns()
@@ -88,6 +89,7 @@ class Daemon:
         try:
             return self._loop()
         finally:
+            self._outbox.close()
             gc.enable()
             gc.unfreeze()
             self._plan.close()
@@ -130,11 +132,11 @@ class Daemon:
         self._transport.poll(now_ns)
         if not self._stop_at_ns:
             self._send(self._pipeline.tick(now_ns))
+        self._send(self._outbox_watch.look(self._pipeline, now_ns))
         self._send_alerts()
         if now_ns >= self._next_status_ns:
             self._next_status_ns = now_ns + int(self._plan.status_every_s * 1e9)
             self._publish_status(now_ns)
-        self._evicted.tell(now_ns)
         self._plan.look_after_tables(now_ns + self._pipeline.decisions.wall_offset_ns)
         self._take_rebuilt(now_ns)
         self._notifier.alive(now_ns)
@@ -158,8 +160,7 @@ class Daemon:
     def _send(self, out: list[Outgoing]) -> None:
         for outgoing in out:
             if outgoing.kind == "alert":
-                if self._outbox.add(outgoing) is not None:
-                    self._evicted.add()
+                self._outbox.add(outgoing)
                 self._send_alerts()
             elif outgoing.kind == "command":
                 self._send_command(outgoing)
@@ -209,13 +210,14 @@ class Daemon:
         self._pipeline.run_on(time.monotonic_ns, wall_offset_ns)
         self._pipeline.decisions.emit = self._send
         self._plan.tell()
+        self._outbox_watch.topic = self._plan.alert_topic
         self._notices = Notices(self._pipeline)
 
     def _publish_status(self, now_ns: int) -> None:
         report = status(self._pipeline, now_ns - self._started_ns)
         report["state"] = "stopping" if self._stop_at_ns else "running" if self._transport.is_up else "waiting for the broker"
         link = {"state": self._transport.state, "connects": self._transport.connects}
-        report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb()}
+        report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb(), "outbox": self._outbox.report()}
         report["alerts"] |= self._outbox.counts()
         self._notices.look(report, now_ns)
         self._notifier.status(self._transport.state)
@@ -236,6 +238,8 @@ class Daemon:
         for number in signals:
             self._begin_reload() if number == signal.SIGHUP else self._begin_stop()
         self._transport.poll(time.monotonic_ns())
+        self._outbox.tick()
+        self._send_alerts()
 
     def stop(self) -> None:
         """Ask the loop to drain and end; may be called from any thread."""
@@ -256,11 +260,9 @@ class Daemon:
         self._publish_status(now_ns)
 
     def _is_finished(self, now_ns: int) -> bool:
-        held = len(self._outbox)
-        if held and self._transport.is_up and now_ns < self._stop_at_ns:
+        if len(self._outbox) and self._transport.is_up and now_ns < self._stop_at_ns:
             return False
-        if held:
-            _log.warning("%d alerts were not acknowledged and are given up", held)
+        self._outbox_watch.close()
         self._transport.close()
         return True
 

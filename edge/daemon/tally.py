@@ -19,9 +19,9 @@ class Tally:
         self._count = 0
         self._next_ns = 0
 
-    def add(self) -> None:
-        """One more."""
-        self._count += 1
+    def add(self, number: int = 1) -> None:
+        """So many more."""
+        self._count += number
 
     def tell(self, now_ns: int) -> None:
         """Log what came since the last line, if a second has passed since then."""

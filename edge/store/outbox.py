@@ -1,27 +1,41 @@
 """Alerts from the moment the pipeline accepts them until the broker has acknowledged them.
 
-Owns their order, how many are under way at once, and which is given up when there is no room. Keeps them in memory: they survive
-the loss of the link and of the broker, not of the process. Knows no socket and no clock, and takes nothing but alerts: a stored
-command would be a stale command.
+Owns their order, how many are under way at once, and which is given up when there is no room. With a journal an alert is offered only once
+it is on disk, and what an earlier run did not deliver comes first. Without one they survive the loss of the link and of the broker, not
+of the process. Knows no socket and no clock, and takes nothing but alerts: a stored command would be a stale command.
 
 The MQTT client must never hold more than the window. Its own queue ignores its in-flight limit after a reconnect (1,000 messages
 went out without one PUBACK) and grows without bound while the link is down.
 """
 
 from collections import deque
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import msgspec
 
 from edge.messages import Alert, Outgoing, Severity
+from edge.store.outbox_file import Entry, boottime_ns
+from edge.store.outbox_journal import Journal
 
 _SEVERITIES: tuple[str, ...] = get_args(Severity)  # least severe first
+_NEVER_NS = 1 << 62
+ENTRY_BYTES = 256  # what one alert takes beside its topic and payload, in memory and in the file
+UNFORGOTTEN = 256  # so many operations may wait for the disk before sending waits as well: they bound what is sent twice after a kill
 
 
-class _Entry(msgspec.Struct, gc=False):
-    number: int
-    level: int  # index of the severity
-    message: Outgoing
+class Bounds(msgspec.Struct, frozen=True):
+    """How much an outbox holds.
+
+    Args:
+        alerts: waiting and in flight together.
+        nbytes: of all of them; None: no limit.
+        age_ns: older ones are given up; None: no limit.
+    """
+
+    alerts: int
+    nbytes: int | None = None
+    age_ns: int | None = None
 
 
 class Outbox:
@@ -33,37 +47,53 @@ class Outbox:
             outbox.sent(publish(message))
 
     Args:
-        capacity: most alerts held, waiting and in flight together.
+        capacity: most alerts held, waiting and in flight together; or all bounds.
         window: most alerts in flight; 1 to ``capacity``.
+        journal: keeps them on disk; None: in memory.
+
+    Attributes:
+        on_stored: called from another thread when ``ready`` and ``tick`` are worth a call.
 
     Raises:
         ValueError: window or capacity out of range.
     """
 
-    def __init__(self, capacity: int, window: int) -> None:
-        if not 1 <= window <= capacity:
-            raise ValueError(f"need 1 <= window <= capacity, got window {window} and capacity {capacity}")
-        self.capacity = capacity
-        self.window = window
+    def __init__(self, capacity: int | Bounds, window: int, journal: Journal | None = None) -> None:
+        bounds = capacity if isinstance(capacity, Bounds) else Bounds(capacity)
+        if not 1 <= window <= bounds.alerts:
+            raise ValueError(f"need 1 <= window <= capacity, got window {window} and capacity {bounds.alerts}")
+        self.capacity, self.window, self.journal = bounds.alerts, window, journal
+        self._nbytes = _NEVER_NS if bounds.nbytes is None else bounds.nbytes
+        self._age_ns = _NEVER_NS if bounds.age_ns is None else bounds.age_ns
         # One queue for each severity, each in order of acceptance: the next to send is the lowest number among the heads, the
         # next to evict is the head of the least severe. What is in flight always has lower numbers than what waits.
-        self._waiting: tuple[deque[_Entry], ...] = tuple(deque() for _ in _SEVERITIES)
-        self._offered: _Entry | None = None
-        self._in_flight: dict[int, _Entry] = {}
-        self._accepted = self._delivered = self._evicted = self._stray = 0
+        self._waiting: tuple[deque[Entry], ...] = tuple(deque() for _ in _SEVERITIES)
+        self._offered: Entry | None = None
+        self._in_flight: dict[int, Entry] = {}
+        self._held: dict[int, Entry] = {}  # by number
+        self._next = self._held_bytes = 0
+        self._accepted = self._delivered = self._evicted = self._stray = self._restored = self._expired = 0
+        if journal is not None:
+            self._restore(journal.start())
 
     def __len__(self) -> int:
         """Alerts held: waiting and in flight."""
-        return self._accepted - self._delivered - self._evicted
+        return len(self._held)
+
+    def wake_with(self, wake: Callable[[], None]) -> None:
+        """Say whom to call, from another thread, when ``tick`` and ``ready`` are worth a call."""
+        if self.journal is not None:
+            self.journal.on_commit = wake
 
     def add(self, message: Outgoing) -> Outgoing | None:
         """Accepts an alert.
 
-        When the box is full, the oldest of the least severe alerts is given up; the new one itself when all others that wait are
-        more severe. Alerts in flight are never given up. An alert without its value counts as critical.
+        When the box is full, the oldest of the least severe alerts are given up; the new one itself when all others that wait are
+        more severe, or when it is larger than the box. Alerts in flight are never given up. An alert without its value counts as
+        critical.
 
         Returns:
-            What was given up, for the log, or None.
+            What was given up, for the log (the first, if there were several), or None.
 
         Raises:
             ValueError: not an alert.
@@ -71,21 +101,26 @@ class Outbox:
         if message.kind != "alert":
             raise ValueError(f"the outbox takes alerts only, not a {message.kind}")
         severity = message.message.severity if isinstance(message.message, Alert) else _SEVERITIES[-1]
-        entry = _Entry(self._accepted, _SEVERITIES.index(severity), message)
-        is_full = len(self) >= self.capacity
+        entry = Entry(self._next, _SEVERITIES.index(severity), message, boottime_ns())
+        self._next += 1
         self._accepted += 1
+        if self.journal is not None and _size(entry) <= self._nbytes:
+            self.journal.post(entry)
+        self._hold(entry)
         self._waiting[entry.level].append(entry)
-        if not is_full:
-            return None
-        self._evicted += 1
-        return next(queue for queue in self._waiting if queue).popleft().message
+        return self._make_room(entry)
 
     def ready(self) -> Outgoing | None:
-        """The next alert to publish, or None when none waits or the window is full. The same one until ``sent`` or ``link_lost``."""
+        """The next alert to publish, or None when none waits or the window is full. The same one until ``sent`` or ``link_lost``.
+
+        With a journal: the next that is on disk. While the disk fails, alerts are sent from memory: late is worse than not stored.
+        """
         if self._offered is None and len(self._in_flight) < self.window:
             heads = [queue for queue in self._waiting if queue]
             if heads:
-                self._offered = min(heads, key=lambda queue: queue[0].number).popleft()
+                first = min(heads, key=lambda queue: queue[0].number)
+                if self.journal is None or self._may_send(self.journal, first[0].number):
+                    self._offered = first.popleft()
         return self._offered.message if self._offered else None
 
     def sent(self, token: int) -> None:
@@ -103,10 +138,12 @@ class Outbox:
 
     def acked(self, token: int) -> None:
         """The transport acknowledged a token; counted as stray and ignored when no alert is in flight under it."""
-        if self._in_flight.pop(token, None) is None:
+        entry = self._in_flight.pop(token, None)
+        if entry is None:
             self._stray += 1
         else:
             self._delivered += 1
+            self._let_go(entry)
 
     def link_lost(self) -> None:
         """Puts everything that is not acknowledged back in front, in its original order; all tokens become void."""
@@ -116,18 +153,111 @@ class Outbox:
         for entry in reversed(back):  # in flight is a dict in the order of sending, which is the order of acceptance
             self._waiting[entry.level].appendleft(entry)
 
+    def tick(self) -> None:
+        """Give up what is too old, and give the journal what it asks for; call often."""
+        if self._age_ns != _NEVER_NS and self._held:
+            oldest_ns = boottime_ns() - self._age_ns
+            for queue in self._waiting:
+                while queue and queue[0].born_ns < oldest_ns:
+                    self._expired += 1
+                    self._let_go(queue.popleft())
+        journal = self.journal
+        if journal is not None and journal.needs_all:
+            if found := journal.take_found():  # the file could be opened only now: older than all of ours, and none of them is in flight
+                self._restore([msgspec.structs.replace(entry, number=i - len(found)) for i, entry in enumerate(found)])
+            journal.write_all(sorted(self._held.values(), key=lambda entry: entry.number), self._next - 1)
+
+    def is_settled(self, number: int) -> bool:
+        """Whether the alerts accepted before ``accepted`` was this number can no longer be lost with the process."""
+        journal = self.journal
+        return journal is None or journal.committed >= number - 1 or not any(journal.committed < one < number for one in self._held)
+
+    @property
+    def mark(self) -> int:
+        """For ``is_settled``: one more than the number of the latest alert."""
+        return self._next
+
+    def close(self) -> bool:
+        """The end. Returns whether what is held will be there at the next start."""
+        if self.journal is None:
+            return not self._held
+        self.tick()
+        return self.journal.close()
+
+    @property
+    def evicted(self) -> int:
+        """How many were given up, because there was no room or they were too old."""
+        return self._evicted + self._expired
+
     def counts(self) -> dict[str, int]:
         """Where alerts are. Always: accepted = delivered + waiting + in_flight + evicted.
 
         ``waiting`` was not sent, or over a link that was lost since; ``in_flight`` was sent and is not acknowledged; ``evicted``
-        was given up because the box was full; ``stray_acks`` counts acknowledgements of tokens that were not in flight.
+        was given up because the box was full or the alert too old; ``stray_acks`` counts acknowledgements of tokens that were not in
+        flight. With a journal: ``restored`` of the accepted ones came from an earlier run, ``expired`` of the evicted ones were too
+        old, ``unstored`` operations wait for the disk.
         """
         in_flight = len(self._in_flight)
-        return {
+        counts = {
             "accepted": self._accepted,
             "delivered": self._delivered,
             "waiting": len(self) - in_flight,
             "in_flight": in_flight,
-            "evicted": self._evicted,
+            "evicted": self.evicted,
             "stray_acks": self._stray,
         }
+        if self.journal is None:
+            return counts
+        return counts | {"restored": self._restored, "expired": self._expired, "unstored": self.journal.backlog}
+
+    def report(self) -> dict[str, Any]:
+        """Where alerts are kept, for the status."""
+        journal = self.journal
+        if journal is None:
+            return {"kept": "in memory", "bytes": self._held_bytes}
+        kept = f"in memory: {journal.fault}" if journal.fault else f"in {journal.path}"
+        return {"kept": kept, "durability": journal.durability, "bytes": self._held_bytes, "commits": journal.commits}
+
+    @staticmethod
+    def _may_send(journal: Journal, number: int) -> bool:
+        return bool(journal.fault) or (number <= journal.committed and journal.backlog <= UNFORGOTTEN)
+
+    def _make_room(self, newest: Entry) -> Outgoing | None:
+        given_up = None
+        while len(self._held) > self.capacity or self._held_bytes > self._nbytes:
+            if _size(newest) > self._nbytes and newest.number in self._held:
+                queue, entry = self._waiting[newest.level], newest
+                queue.pop()
+            elif (lowest := next((queue for queue in self._waiting if queue), None)) is not None:
+                entry = lowest.popleft()
+            else:
+                break  # all is in flight
+            self._evicted += 1
+            self._let_go(entry)
+            given_up = given_up or entry.message
+        return given_up
+
+    def _restore(self, found: list[Entry]) -> None:
+        """Alerts of an earlier run, in order, all before ours."""
+        for entry in reversed(found):
+            self._hold(entry)
+            self._waiting[min(max(entry.level, 0), len(_SEVERITIES) - 1)].appendleft(entry)
+        self._accepted += len(found)
+        self._restored += len(found)
+        if found:
+            self._next = max(self._next, found[-1].number + 1)
+            self._make_room(found[-1])
+
+    def _hold(self, entry: Entry) -> None:
+        self._held[entry.number] = entry
+        self._held_bytes += _size(entry)
+
+    def _let_go(self, entry: Entry) -> None:
+        del self._held[entry.number]
+        self._held_bytes -= _size(entry)
+        if self.journal is not None:
+            self.journal.post(entry.number)
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.message.payload) + len(entry.message.topic) + ENTRY_BYTES

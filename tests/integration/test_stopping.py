@@ -280,9 +280,9 @@ def test_alerts_that_the_outbox_gives_up_are_told_once_a_second(tmp_path, caplog
     daemon = Daemon(plan, lambda: plan, Outbox(2, 1), Notifier())
     daemon._send([Outgoing("alert", "d/a/alerts", b"") for _ in range(5)])
     for now_ns in (1, 2, 3):
-        daemon._evicted.tell(now_ns)
+        daemon._outbox_watch.look(plan.pipeline, now_ns)
     assert [r.getMessage() for r in caplog.records if "given up" in r.getMessage()] == [
-        "3 alerts were given up: more than 2 wait for the broker"
+        "3 alerts were given up: more wait for the broker than [outbox] allows"
     ]
     daemon._wake.close()
     daemon._selector.close()

@@ -1,0 +1,46 @@
+"""The outbox that a config describes."""
+
+import logging
+import os
+from pathlib import Path
+
+from edge.config.types import RuntimeConfig
+from edge.store.outbox import Bounds, Outbox
+from edge.store.outbox_journal import Journal
+
+_log = logging.getLogger(__name__)
+
+ALERTS_IN_FLIGHT = 20  # paho resends everything it holds after a reconnect, so it holds little
+_STATE = "STATE_DIRECTORY"
+
+
+def outbox_of(config: RuntimeConfig) -> Outbox:
+    """Open the outbox of a config; what an earlier run left in it is there. A disk that fails is waited for, not refused.
+
+    Args:
+        config: whole.
+    """
+    terms = config.outbox
+    bounds = Bounds(terms.max_alerts, int(terms.max_mb * 1e6), int(terms.max_age_h * 3.6e12))
+    path = state_path(config.name, "outbox", terms.path)
+    if path is None:
+        _log.warning("alerts wait in memory and are lost with this process: outbox.path is not set, and no service manager names a folder")
+        return Outbox(bounds, ALERTS_IN_FLIGHT)
+    outbox = Outbox(bounds, ALERTS_IN_FLIGHT, Journal(path, terms.durability))
+    survive = "loss of power" if terms.durability == "power" else "kill -9, not loss of power"
+    _log.info("alerts wait in %s, %d of an earlier run among them; they survive %s", path, len(outbox), survive)
+    return outbox
+
+
+def state_path(name: str, suffix: str, wanted: str | None) -> Path | None:
+    """Where a pipeline keeps something: where its file says, or in the folder that systemd made for the service (``StateDirectory=``).
+
+    Args:
+        name: of the pipeline.
+        suffix: of the file.
+        wanted: by the pipeline file; "" is "nowhere".
+    """
+    if wanted is not None:
+        return Path(wanted) if wanted else None
+    folder = os.environ.get(_STATE, "").split(":")[0]  # what the service manager tells, as NOTIFY_SOCKET
+    return Path(folder) / f"{name}.{suffix}" if folder else None

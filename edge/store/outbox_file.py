@@ -1,0 +1,217 @@
+"""The database file of an outbox: its schema, its check at start, and what one transaction does. Knows no thread and no alert's meaning.
+
+One connection, which holds the file alone (``locking_mode = EXCLUSIVE``), reads, writes and checkpoints. SQLite before 3.51.3 can damage
+a file in WAL mode when a second connection writes or checkpoints while the log is reset (sqlite.org/wal.html#walresetbug); with one
+connection that cannot happen, and without a shared index in memory a full disk cannot end the process with SIGBUS either.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edge.messages import Alert, Outgoing
+
+_log = logging.getLogger(__name__)
+
+Durability = Literal["process", "power"]
+
+VERSION = 1
+DAMAGED_KEPT = 3  # files set aside; the oldest beyond are deleted, so that a disk that damages files is not filled by them
+_SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_SCHEMA = f"""
+CREATE TABLE alerts (
+  number INTEGER PRIMARY KEY, id TEXT NOT NULL, level INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
+  born_ns INTEGER NOT NULL, kernel TEXT NOT NULL, wall_ns INTEGER NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE reported (
+  device TEXT NOT NULL, rule TEXT NOT NULL, state TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (device, rule)) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+_PUT = "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TYPES = (int, int, str, bytes, int, str, int, int)
+_REPORT = "INSERT OR REPLACE INTO reported VALUES (?, ?, ?, ?)"
+_SANE_NS = 1_577_836_800_000_000_000  # 2020: a wall clock before it was not set yet
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One alert in an outbox.
+
+    Args:
+        number: order of acceptance; those of an earlier run are lower.
+        level: index of the severity, 0 the least severe.
+        message: what is sent.
+        born_ns: CLOCK_BOOTTIME when it was accepted; earlier runs included, as far as their clocks can be compared with ours.
+    """
+
+    number: int
+    level: int
+    message: Outgoing
+    born_ns: int = 0
+
+
+class Damaged(Exception):
+    """The file is no outbox, or not a sound one."""
+
+
+class OutboxFile:
+    """An open database.
+
+    Args:
+        path: of the file; its folder is made.
+        durability: ``process``: a committed alert survives the process; ``power``: loss of power as well.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened, is held by another process, or the disk fails.
+        OSError: its folder cannot be made.
+        Damaged: see there.
+    """
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.kernel = kernel_id()
+        # Opened by the thread that builds the daemon, used by the one that writes: never by two at once.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+        self._db.text_factory = lambda raw: raw.decode(errors="replace")  # damaged text is found by its sum, not by an exception
+        try:
+            self._prepare(durability)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, durability: Durability) -> None:
+        try:
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+            self._db.execute("PRAGMA journal_size_limit = 8388608")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if version == 0 and tables == 0:
+                self._db.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute("COMMIT")
+            elif version != VERSION:
+                raise Damaged(f"it has version {version} of the outbox's schema, and {VERSION} is known here")
+            found = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if found != "ok":
+                raise Damaged(str(found).replace("\n", " "))
+        except UnicodeDecodeError as fault:  # out of the names in the schema
+            raise Damaged(str(fault)) from fault
+        except sqlite3.DatabaseError as fault:
+            if is_damage(fault):
+                raise Damaged(str(fault)) from fault
+            raise
+
+    def read(self) -> list[Entry]:
+        """All alerts, in order.
+
+        The age of one from before the machine started anew is only known when the wall clock was set both times; otherwise it begins now.
+
+        Raises:
+            Damaged: a row is not what was written, which SQLite does not see.
+            sqlite3.Error: the disk fails.
+        """
+        now_ns, wall_ns = boottime_ns(), time.time_ns()
+        entries = []
+        for row in self._db.execute("SELECT number, level, topic, payload, born_ns, kernel, wall_ns, crc FROM alerts ORDER BY number"):
+            number, level, topic, payload, born_ns, kernel, made_ns, crc = row
+            if tuple(map(type, row)) != _TYPES or crc != _crc(topic, payload):
+                raise Damaged(f"alert {number} is not what was written")
+            if kernel != self.kernel:
+                is_known = _SANE_NS < made_ns <= wall_ns
+                born_ns = now_ns - (wall_ns - made_ns if is_known else 0)
+            entries.append(Entry(number, level, Outgoing("alert", topic, payload), born_ns))
+        return entries
+
+    def reported(self) -> dict[tuple[str, str], str]:
+        """What each alert rule said last, by device and rule: raised or cleared."""
+        rows = self._db.execute("SELECT device, rule, state FROM reported WHERE state IN ('raised', 'cleared')")
+        return {(device, rule): state for device, rule, state in rows}
+
+    def write(self, puts: Iterable[Entry], drops: Sequence[int], forgotten: Sequence[str] = (), *, replace: bool = False) -> None:
+        """One transaction: all or nothing.
+
+        Args:
+            puts: alerts to keep; with each goes what its rule said.
+            drops: numbers to forget.
+            forgotten: devices whose rules are forgotten.
+            replace: nothing else is in the file afterwards.
+
+        Raises:
+            sqlite3.Error: nothing was written; close the file, and do not trust it to write again.
+        """
+        wall_ns = time.time_ns()
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        if replace:
+            db.execute("DELETE FROM alerts")
+        for entry in puts:
+            message, alert = entry.message, entry.message.message
+            name = alert.id if isinstance(alert, Alert) else ""
+            checked = _crc(message.topic, message.payload)
+            db.execute(
+                _PUT, (entry.number, name, entry.level, message.topic, message.payload, entry.born_ns, self.kernel, wall_ns, checked)
+            )
+            if isinstance(alert, Alert) and alert.device:
+                db.execute(_REPORT, (alert.device, alert.name, alert.state, entry.number))
+        db.executemany("DELETE FROM alerts WHERE number = ?", [(number,) for number in drops])
+        db.executemany("DELETE FROM reported WHERE device = ?", [(device,) for device in forgotten])
+        db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Give the file back; what is not committed is not in it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file with its log, so that a new one can begin.
+
+    Returns:
+        Its new name.
+
+    Raises:
+        OSError: the folder does not let us.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+    for suffix in ("-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{suffix}", f"{aside}{suffix}")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, aside)
+    old = sorted(one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.endswith(("-wal", "-shm", "-journal")))
+    for one in old[:-DAMAGED_KEPT]:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            Path(f"{one}{suffix}").unlink(missing_ok=True)
+    return aside
+
+
+def _crc(topic: str, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(topic.encode()))
+
+
+def is_damage(fault: sqlite3.Error) -> bool:
+    """Whether an error says that the file is damaged, not that the disk or another process is in the way."""
+    return (getattr(fault, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE
+
+
+def boottime_ns() -> int:
+    """Time since the machine started, time asleep included."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+
+
+def kernel_id() -> str:
+    """Names this start of the machine; "" where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,242 @@
+"""The thread that writes an outbox to disk, so that the loop never waits for one.
+
+The loop posts what happened (an alert to keep, a number to forget) and goes on; the thread takes all that has gathered and commits it in
+one transaction; SQLite gives up the interpreter's lock while it writes and syncs. When the disk fails, the outbox goes on in memory: the
+file is closed, opened again after a while, and given everything anew. A commit that failed is never believed the second time.
+"""
+
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from edge.store.outbox_file import Damaged, Durability, Entry, OutboxFile, set_aside
+
+_log = logging.getLogger(__name__)
+
+BATCH = 256  # operations of one transaction
+MOST_WAITING = 16_384  # operations that wait for a disk that hangs; beyond, everything is written anew once it is back
+RETRY_S = (0.25, 5.0)  # first and longest wait before a disk that failed is tried again
+CLOSE_S = 2.0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All that is in an outbox, in order, and the number of the latest that was accepted."""
+
+    entries: list[Entry]
+    last: int
+
+
+Operation = Entry | int | str | Snapshot | None  # keep; forget a number, a device; write all anew; the end
+
+
+class Journal:
+    """An outbox's file, as the loop sees it.
+
+    Args:
+        path: of the database.
+        durability: see OutboxFile.
+
+    Attributes:
+        committed: alerts up to this number are on disk.
+        fault: why alerts are kept in memory only, or "" while they are stored.
+        damaged: what was set aside and why, or ""; set to "" by who has told of it.
+        wants_all: the file is open again and waits for ``write_all``.
+        commits: transactions so far.
+        on_commit: called from the thread whenever the loop has something to look at.
+    """
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        self.path, self.durability = path, durability
+        self.committed, self.commits = -1, 0
+        self.fault = self.damaged = ""
+        self.wants_all = False
+        self.on_commit: Callable[[], None] = lambda: None
+        self._file: OutboxFile | None = None
+        self._found: list[Entry] = []
+        self._reported: dict[tuple[str, str], str] = {}
+        self._was_read = self._is_behind = False
+        self._operations: queue.SimpleQueue[Operation] = queue.SimpleQueue()
+        self._posted = self._done = 0
+        self._retry_s = RETRY_S[0]
+        self._open()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)  # a disk that hangs must not keep us from ending
+
+    # -- the loop's side -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> list[Entry]:
+        """Begin to write; gives what an earlier run left, in order."""
+        found, self._found = self._found, []
+        if found:
+            self.committed = found[-1].number
+        self._thread.start()
+        return found
+
+    @property
+    def backlog(self) -> int:
+        """Operations that are not on disk yet."""
+        return self._posted - self._done
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether ``write_all`` is due."""
+        return self.wants_all or (self._is_behind and self.backlog == 0 and not self.fault)
+
+    def post(self, operation: Entry | int | str) -> None:
+        """Keep an alert; forget a number, or what the rules of a device said. Takes about a microsecond, whatever the disk does."""
+        if self._is_behind or self.backlog >= MOST_WAITING:
+            self._is_behind = True
+            return
+        self._posted += 1
+        self._operations.put(operation)
+
+    def take_found(self) -> list[Entry]:
+        """What an earlier run left in a file that could not be opened at the start, in order; before ``write_all``."""
+        found, self._found = self._found, []
+        return found
+
+    def take_reported(self) -> dict[tuple[str, str], str]:
+        """What each alert rule said last in an earlier run, by device and rule: raised or cleared."""
+        return dict(self._reported)
+
+    def write_all(self, entries: Iterable[Entry], last: int) -> None:
+        """Make the file hold these alerts and no others."""
+        self.wants_all = self._is_behind = False
+        self._posted += 1
+        self._operations.put(Snapshot(list(entries), last))
+
+    def close(self) -> bool:
+        """Write what waits and close the file; gives up after ``CLOSE_S``.
+
+        Returns:
+            Whether everything is on disk.
+        """
+        self._operations.put(None)
+        self._thread.join(CLOSE_S)
+        return not self._thread.is_alive() and not self.fault and not self._is_behind
+
+    # -- the thread's side ---------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the file; one that is damaged is set aside, and a new one begun."""
+        try:
+            try:
+                self._load()
+            except Damaged as fault:
+                aside = set_aside(self.path)
+                self.damaged = f"{self.path} is damaged ({fault}): it was set aside as {aside.name}, and a new one begun"
+                _log.error("outbox: %s", self.damaged)
+                self._load()
+        except (sqlite3.Error, OSError, Damaged) as fault:
+            self._fail(fault)
+
+    def _load(self) -> None:
+        file = OutboxFile(self.path, self.durability)
+        try:
+            if not self._was_read:
+                self._found, self._reported, self._was_read = file.read(), file.reported(), True
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+
+    def _run(self) -> None:
+        while True:
+            if self._file is None and not self._come_back():
+                return
+            batch = [self._operations.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < BATCH:
+                    batch.append(self._operations.get_nowait())
+            is_last = None in batch
+            if self._file is not None:
+                self._write(batch)
+            self._done += len(batch)  # discarded ones as well: they come again in the next snapshot
+            self.on_commit()
+            if is_last:
+                if self._file is not None:
+                    self._file.close()
+                return
+
+    def _write(self, batch: list[Operation]) -> bool:
+        puts: dict[int, Entry] = {}
+        drops: list[int] = []
+        forgotten: list[str] = []
+        is_anew, last = False, self.committed
+        for operation in batch:
+            if isinstance(operation, Entry):
+                puts[operation.number] = operation
+                last = max(last, operation.number)
+            elif isinstance(operation, int):
+                drops.append(operation)
+            elif isinstance(operation, str):
+                forgotten.append(operation)
+            elif isinstance(operation, Snapshot):
+                puts = {entry.number: entry for entry in operation.entries}
+                drops, is_anew, last = [], True, operation.last
+        try:
+            assert self._file is not None  # noqa: S101 - who calls has looked
+            self._file.write(puts.values(), drops, forgotten, replace=is_anew)
+        except (sqlite3.Error, ValueError, OverflowError) as fault:
+            self._fail(fault)
+            return False
+        self.commits += 1
+        self.committed = last
+        if self.fault and is_anew:
+            _log.warning("outbox: alerts are stored in %s again", self.path)
+            self.fault = ""
+        self._retry_s = RETRY_S[0]
+        return True
+
+    def _fail(self, fault: Exception) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if not self.fault:
+            _log.error("outbox: %s: %s; alerts are kept in memory and sent, and would be lost with the process", self.path, fault)
+        self.fault = str(fault)
+
+    def _come_back(self) -> bool:
+        """Open the file again, however long it takes, and write all that is to be in it; false at the end."""
+        while True:
+            while self._file is None:
+                if self._discard_until(time.monotonic() + self._retry_s) is None:
+                    return False
+                self._retry_s = min(self._retry_s * 2, RETRY_S[1])
+                self._open()
+            self.wants_all = True
+            self.on_commit()
+            snapshot = self._discard_until(None)
+            if not isinstance(snapshot, Snapshot):
+                return False
+            is_written = self._write([snapshot])
+            self._done += 1
+            if is_written:
+                self.on_commit()
+                return True
+
+    def _discard_until(self, end_s: float | None) -> Snapshot | bool | None:
+        """Discard what is posted while there is no file: it comes again in the next snapshot.
+
+        Args:
+            end_s: wait no longer; None: until a snapshot comes.
+
+        Returns:
+            The snapshot, true when it is time, None at the end.
+        """
+        while True:
+            try:
+                operation = self._operations.get(timeout=None if end_s is None else max(end_s - time.monotonic(), 0))
+            except queue.Empty:
+                return True
+            if operation is None:
+                return None
+            if isinstance(operation, Snapshot) and end_s is None:
+                return operation
+            self._done += 1
