@@ -25,6 +25,7 @@ _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
 _Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 _Size = Annotated[int, Meta(ge=1, le=1 << 20)]
 _Tolerance = Annotated[float, Meta(ge=0, le=1)]
+_MOST_FLOAT16 = 65504.0
 DType = Literal["float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "string"]
 
 
@@ -230,3 +231,11 @@ def feature_hash(pairs: Sequence[tuple[str, str]]) -> str:
     """Sha256 of the ordered (name, unit) pairs; equal to the hash of the pipeline's feature plan when both mean the same vector."""
     text = json.dumps([list(pair) for pair in pairs], separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def range_of(dtype: str) -> tuple[float, float] | None:
+    """What a type can hold, both included; None where every float32 fits, or is only compared with zero."""
+    kind = np.dtype(dtype).kind
+    if kind in "iu":
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return (-_MOST_FLOAT16, _MOST_FLOAT16) if dtype == "float16" else None

@@ -7,7 +7,6 @@ on 0.1-0.3 us slower; without the memory pattern no difference. A session must n
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from edge.errors import BundleError, InferenceFault
-from edge.inference.manifest import Constant, Input, Manifest, Output, State
+from edge.inference.manifest import Constant, Input, Manifest, Output, State, range_of
 from edge.inference.states import States
 
 _SILENT = 4  # only fatal messages
@@ -57,7 +56,7 @@ class Session:
     Not for use by two threads at once. Scores are the values of the outputs with labels, in order.
 
     Args:
-        model: an ONNX model that has been verified and is self-contained.
+        model: an ONNX model that has been verified and is self-contained; or the path of one that nobody can change any more.
         where: its path, for messages.
         tensors: of the graph; all sizes are fixed.
         states: of every lane; None where the graph has none.
@@ -66,12 +65,25 @@ class Session:
         BundleError: onnxruntime refuses the model, or its tensors are not those described.
     """
 
-    __slots__ = ("_arrays", "_binding", "_execute", "_integer", "_output", "_outputs", "_states", "_vector", "_view", "_where", "run")
+    __slots__ = (
+        "_arrays",
+        "_binding",
+        "_execute",
+        "_output",
+        "_outputs",
+        "_range",
+        "_rounded",
+        "_states",
+        "_vector",
+        "_view",
+        "_where",
+        "run",
+    )
 
-    def __init__(self, model: bytes, where: str, tensors: Tensors, states: States | None = None) -> None:
-        session = _open(model, where, {})
-        if sizes := _sizes_left_open(session, tensors):  # closed, so that shapes are known when the graph is optimised
-            session = _open(model, where, sizes)
+    def __init__(self, model: bytes | str, where: str, tensors: Tensors, states: States | None = None) -> None:
+        session = open_session(model, where, {})
+        if sizes := _sizes_leftopen_session(session, tensors):  # closed, so that shapes are known when the graph is optimised
+            session = open_session(model, where, sizes)
         _check(session.get_inputs(), [*_inputs(tensors)], "input", where)
         _check(session.get_outputs(), [*_outputs(tensors)], "output", where)
         self._where, self._states = where, states
@@ -89,7 +101,8 @@ class Session:
         # Assigning to a memoryview takes 105 ns where a slice of the array takes 190 ns, and refuses another dtype or size.
         self._view: Any = self._vector.data
         self._output: Any = self._outputs[0].data
-        self._integer = np.iinfo(takes.dtype) if np.dtype(takes.dtype).kind in "iu" else None
+        self._range = range_of(takes.dtype)
+        self._rounded = np.zeros(self._vector.shape, np.float32)
         self._execute = session.run_with_iobinding
         is_plain = takes.dtype == "float32" and states is None and len(self._outputs) == 1 and self._outputs[0].dtype == np.float32
         self.run: Run = self._run_plain if is_plain else self._run_any
@@ -129,23 +142,39 @@ class Session:
             self._execute(self._binding)
         except RuntimeError as e:
             raise InferenceFault(f"{self._where}: {_first_line(e)}", "failed") from e
-        scores = [float(value) for output in self._outputs for value in output.tolist()]
-        if not all(map(math.isfinite, scores)):
+        scores = self._read()
+        if not math.isfinite(sum(scores)) and not all(map(math.isfinite, scores)):
             raise InferenceFault(f"{self._where}: scores are {scores}; finite ones can be used", "not_finite")
         if states is not None and not states.keep(lane):
             raise InferenceFault(f"{self._where}: a state is NaN or infinite; it is not kept", "not_finite")
         return scores
 
+    def _read(self) -> list[float]:
+        if len(self._outputs) == 1:
+            values: list[float] = self._outputs[0].tolist()
+            return values if self._outputs[0].dtype.kind == "f" else list(map(float, values))
+        return [float(value) for output in self._outputs for value in output.tolist()]
+
     def _fill(self, vector: npt.NDArray[np.float32]) -> None:
-        if self._integer is None:
-            if vector.shape != self._vector.shape:
-                raise ValueError(f"{self._where}: the vector has shape {vector.shape}; {self._vector.shape} is right")
-            np.copyto(self._vector, vector, casting="same_kind" if self._vector.dtype.kind == "f" else "unsafe")
+        if self._range is None:
+            if self._vector.dtype == np.float32:
+                self._view[:] = vector
+                return
+            self._check_shape(vector)
+            np.copyto(self._vector, vector, casting="unsafe")
             return
-        rounded = np.rint(vector)
-        if not (rounded >= self._integer.min).all() or not (rounded <= self._integer.max).all():
+        self._check_shape(vector)
+        low, high = self._range
+        values = vector if self._vector.dtype.kind == "f" else np.rint(vector, self._rounded)
+        # Compared as Python's numbers, which is exact: as float32, the largest int64 is one more than it is. NaN is in no range.
+        is_inside = low <= float(np.minimum.reduce(values)) and float(np.maximum.reduce(values)) <= high
+        if not is_inside and (self._vector.dtype.kind != "f" or (np.abs(values) > high).any()):  # NaN may mean something to a float16 graph
             raise InferenceFault(f"{self._where}: a feature is not in the range of {self._vector.dtype}", "not_finite")
-        np.copyto(self._vector, rounded, casting="unsafe")
+        np.copyto(self._vector, values, casting="unsafe")
+
+    def _check_shape(self, vector: npt.NDArray[np.float32]) -> None:
+        if vector.shape != self._vector.shape or vector.dtype != np.float32:
+            raise ValueError(f"{self._where}: the vector is {vector.dtype} {vector.shape}; float32 {self._vector.shape} is right")
 
     def first_run(self, vector: npt.NDArray[np.float32], limit_s: float) -> None:
         """Run a graph of which it is not known that it ends, and stop it, between two nodes, after ``limit_s``.
@@ -193,43 +222,17 @@ class Session:
         return array
 
 
-def bind_rows(
-    model: bytes, where: str, takes: Input, gives: Output, rows: int
-) -> tuple[Callable[[], None], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """A graph that leaves its first dimension open, bound for a fixed number of rows.
+def open_session(model: bytes | str, where: str, sizes: Mapping[str, int]) -> ort.InferenceSession:
+    """Open a graph for one thread, on the processor alone.
 
     Args:
-        model: an ONNX model that has been verified and is self-contained.
+        model: an ONNX model that has been verified and is self-contained; or the path of one that nobody can change any more.
         where: its path, for messages.
-        takes, gives: input and output of one row.
-        rows: in one call.
-
-    Returns:
-        What runs it, its input (rows, F) and its output (rows, labels), float32.
+        sizes: that the graph leaves open, by name.
 
     Raises:
-        BundleError: the graph takes one row only.
+        BundleError: onnxruntime refuses it.
     """
-    session = _open(model, where, {})
-    found = session.get_inputs()[0]
-    if not found.shape or not isinstance(found.shape[0], str):
-        raise BundleError(
-            f"{where}: input {found.name!r} has shape {found.shape}; its first dimension must be left open, to take {rows} rows"
-        )
-    session = _open(model, where, {found.shape[0]: rows})
-    table = np.zeros((rows, math.prod(takes.shape)), np.float32)
-    scores = np.zeros((rows, len(gives.labels)), np.float32)
-    binding = session.io_binding()
-    binding.bind_input(takes.name, "cpu", 0, np.float32, [rows, *takes.shape[1:]], table.ctypes.data)
-    for output in session.get_outputs():
-        if output.name == gives.name:
-            binding.bind_output(gives.name, "cpu", 0, np.float32, [rows, *gives.shape[1:]], scores.ctypes.data)
-        else:
-            binding.bind_output(output.name, "cpu")
-    return partial(session.run_with_iobinding, binding), table, scores
-
-
-def _open(model: bytes, where: str, sizes: Mapping[str, int]) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
@@ -258,7 +261,7 @@ def _outputs(tensors: Tensors) -> list[_Tensor]:
     return found + [_Tensor(state.output, state.dtype, state.shape) for state in tensors.states]
 
 
-def _sizes_left_open(session: ort.InferenceSession, tensors: Tensors) -> dict[str, int]:
+def _sizes_leftopen_session(session: ort.InferenceSession, tensors: Tensors) -> dict[str, int]:
     """Named sizes of the inputs, where the manifest says what they are: the batch of the vector, and any of a state."""
     vector, *others = _inputs(tensors)
     may_be_open = {vector.name: vector.shape[:1] if vector.shape[:1] == [1] else []} | {other.name: other.shape for other in others}

@@ -91,7 +91,7 @@ def test_variants_share_the_state() -> None:
     assert not states.keep(0)
     states.take(0)
     assert states.taken[0].tolist() == [[7.0]]
-    assert states.nbytes == 4
+    assert states.nbytes == 64  # every state begins on such a place
 
 
 def parse_states():
@@ -203,6 +203,71 @@ def test_the_large_variant_answers_only_where_the_small_one_is_unsure_and_time_i
     fallback = model.choose(MS * 3 // 4, may_go_smaller=True)
     assert fallback is not None
     assert fallback.name == "tiny", "the large one is never taken for want of time"
+
+
+def test_states_of_several_types_do_not_touch_each_other() -> None:
+    from edge.inference.manifest import State
+
+    shapes = {"a": ("float32", [3, 5]), "b": ("int64", [2]), "c": ("float16", [7]), "d": ("float64", []), "e": ("float32", [1, 1])}
+    states = States([State(input=k, output=f"{k}n", dtype=t, shape=s, meaning="m") for k, (t, s) in shapes.items()], 3)  # type: ignore[arg-type]
+    rng = np.random.default_rng(4)
+    kept: dict[int, list[np.ndarray]] = {}
+    for lane in (0, 2, 1, 2):
+        for array in states.given:
+            array[...] = rng.integers(-9, 9, array.shape)
+        kept[lane] = [array.copy() for array in states.given]
+        assert states.keep(lane)
+    states.reset(1)
+    for lane in range(3):
+        states.take(lane)
+        for array, (dtype, shape), want in zip(states.taken, shapes.values(), kept[lane], strict=True):
+            assert (array.dtype, list(array.shape)) == (dtype, shape)
+            np.testing.assert_array_equal(array, want * (lane != 1))
+    for i in (0, 2, 3, 4):
+        for bad in (np.nan, np.inf, -np.inf):
+            good = states.given[i].copy()
+            states.given[i].reshape(-1)[-1] = bad
+            assert not states.keep(0)
+            states.given[i][...] = good
+    assert states.keep(0)
+
+
+def test_the_edges_of_integer_types_are_exact(tmp_path: Path) -> None:
+    made = writer(tmp_path / "watch")
+    made.set_input("features", "counts", dtype="int64")
+    made._outputs.clear()
+    made.add_output("sum", ["calm"], "sum", dtype="float64")
+    made.add_output("count", ["shaken"], "whole", dtype="int64")
+    inputs = np.zeros((1, 6), np.float32)
+    made.add_variant("full", whole(TensorProto.INT64).SerializeToString(), np.zeros((1, 2)))
+    made.write(inputs)
+    run = admit(load_bundle(tmp_path / "watch")).variants[0].run
+    edge, vector = np.float32(2**63), np.zeros(6, np.float32)
+    vector[0] = -edge  # the smallest int64
+    assert run(vector, 0)[0] == -(2.0**63)
+    vector[0] = np.nextafter(edge, np.float32(0))
+    assert run(vector, 0)[0] == float(vector[0])
+    vector[0] = edge
+    with pytest.raises(InferenceFault, match="range of int64"):
+        run(vector, 0)
+    with pytest.raises(ValueError, match=r"float32 \(6,\) is right"):
+        run(np.zeros(5, np.float32), 0)
+
+
+def test_a_value_beyond_float16_is_a_fault_and_nan_is_for_the_graph_to_judge(tmp_path: Path) -> None:
+    made = writer(tmp_path / "watch")
+    made.set_input("features", "counts", dtype="float16")
+    made._outputs.clear()
+    made.add_output("sum", ["calm"], "sum", dtype="float64")
+    made.add_output("count", ["shaken"], "whole", dtype="int64")
+    inputs = np.zeros((1, 6), np.float32)
+    made.add_variant("full", whole(TensorProto.FLOAT16).SerializeToString(), np.zeros((1, 2)))
+    made.write(inputs)
+    run = admit(load_bundle(tmp_path / "watch")).variants[0].run
+    with pytest.raises(InferenceFault, match="range of float16"):
+        run(np.full(6, 1e5, np.float32), 0)
+    with pytest.raises(InferenceFault, match="scores are"):
+        run(np.full(6, np.nan, np.float32), 0)
 
 
 def test_a_cascade_needs_its_label_and_no_states() -> None:
