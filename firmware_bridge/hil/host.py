@@ -1,0 +1,158 @@
+"""Trouble on the host: a busy processor, a paused or killed process, a full disk, a broker that dies. Ends only what it started."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+BROKER_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
+BROKER_HINT = "mosquitto not found: apt-get install mosquitto"
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def missing_broker() -> str | None:
+    """What a broker lacks on this machine and how to get it, or None."""
+    return None if shutil.which("mosquitto", path=BROKER_PATH) else BROKER_HINT
+
+
+class Process:
+    """A process of the harness, with its output in a file.
+
+    Args:
+        command: program and arguments.
+        log: file for what it says; appended to.
+        environment: added to the own one.
+    """
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the harness' own words
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environment or {})}
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Whether it runs (paused counts)."""
+        return self._process.poll() is None
+
+    def said(self) -> str:
+        """Its output so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for(self, words: str, timeout_s: float = 60.0) -> None:
+        """Waits until its output has these words.
+
+        Raises:
+            TimeoutError: it ended, or said nothing of the kind in time.
+        """
+        end = time.monotonic() + timeout_s
+        while words not in self.said():
+            if not self.is_alive() or time.monotonic() > end:
+                raise TimeoutError(f"waited for {words!r}; the process said:\n{self.said()[-3000:]}")
+            time.sleep(0.02)
+
+    def pause(self) -> None:
+        """Stops it where it is."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Ends it at once, without a chance to say goodbye."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self, timeout_s: float = 10.0) -> int:
+        """Asks it to end, and insists after a while; returns its exit code."""
+        if self.is_alive():
+            self.resume()
+            self._process.terminate()
+            try:
+                return self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return int(self._process.returncode)
+
+    def fill_disk(self, room_bytes: int = 0) -> None:
+        """No file of the process can grow by more than this from now on (Linux).
+
+        Raises:
+            OSError: not permitted.
+        """
+        import resource
+
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (room_bytes, room_bytes))
+
+
+class Broker:
+    """A Mosquitto of the harness on a free port of loopback.
+
+    Args:
+        folder: for its configuration and log.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: Process | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Starts it (again), on the same port."""
+        program = shutil.which("mosquitto", path=BROKER_PATH)
+        if program is None:
+            raise FileNotFoundError(BROKER_HINT)
+        conf = self._folder / "mosquitto.conf"
+        conf.write_text(
+            f"set_tcp_nodelay true\npersistence false\nallow_anonymous true\nmax_queued_messages 0\nlistener {self.port} 127.0.0.1\n"
+        )
+        self._process = Process([program, "-c", str(conf)], self._folder / "mosquitto.log")
+        end = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                if not self._process.is_alive() or time.monotonic() > end:
+                    raise TimeoutError(f"mosquitto did not start: {self._process.said()[-500:]}") from None
+                time.sleep(0.01)
+
+    def kill(self) -> None:
+        """Ends it without a goodbye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    close = kill
+
+
+@contextlib.contextmanager
+def busy(cores: int = 1) -> Iterator[None]:
+    """Keeps that many cores busy."""
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]  # noqa: S603
+    try:
+        yield
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait(10)

@@ -1,0 +1,126 @@
+"""Scenario files: what happens when, and what must be true then. Reads TOML and refuses what it does not know; runs nothing.
+
+Times of steps count from the moment the loop is closed: the board says hello, the host is in charge, and the first command was obeyed.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Direction = Literal["to_host", "to_board", "both"]
+
+
+class ScenarioError(ValueError):
+    """A scenario file cannot be used; the text says where and why."""
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class Step(_Table, frozen=True):
+    """One thing that happens."""
+
+    at_s: float
+    do: Literal[
+        "set", "wire", "clean_wire", "unplug", "plug", "reset", "pause_board", "resume_board",
+        "kill_host", "pause_host", "resume_host", "start_host", "cpu_load", "full_disk", "kill_broker", "start_broker",
+        "forge", "replay", "command", "mark",
+    ]  # fmt: skip
+    name: str = ""  # expectations refer to it
+    parameter: str = ""  # set: of the board
+    value: float = 0.0  # set, command, forge
+    actuator: str = "drive"  # command, forge
+    ttl_ms: int = 200  # command, forge
+    count: int = 1  # forge, replay, command: how many
+    seconds: float = 1.0  # cpu_load
+    direction: Direction = "both"  # wire
+    flip: float = 0.0
+    drop: float = 0.0
+    garble: float = 0.0
+    duplicate: float = 0.0
+    truncate: float = 0.0
+    burst: float = 0.0
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    silent: bool = False
+
+
+class Expect(_Table, frozen=True):
+    """One thing that must be true. Of a channel: by the board's own rows and clock."""
+
+    what: str  # shown in the report
+    channel: str = ""  # "motor.speed" or "board.state"
+    of: Literal["every", "some", "first", "last", "rise", "delay"] = "every"
+    after: str | float = 0.0  # seconds, or a step's name
+    before: str | float = ""  # likewise; "" is the end
+    settle_ms: float = 0.0  # look only from this long after `after` on
+    measure: Literal["", "loop_p50_ms", "loop_p99_ms", "loop_max_ms", "loops", "lost_share", "boots", "bad_frames", "commands", "logged"] = ""
+    text: str = ""  # logged: lines of the board that contain this
+    below: float | None = None
+    above: float | None = None
+    equals: float | None = None
+
+
+class Scenario(_Table, frozen=True):
+    """A scenario file."""
+
+    name: str
+    title: str
+    duration_s: float
+    pipeline: str = "motor-guard.toml"
+    seed: int = 1
+    key: bool = False  # commands carry a MAC
+    parameters: dict[str, float] = msgspec.field(default_factory=dict)  # of the board, before the loop is closed
+    step: list[Step] = msgspec.field(default_factory=list)
+    expect: list[Expect] = msgspec.field(default_factory=list)
+
+
+FOLDER = Path(__file__).resolve().parent / "scenarios"
+
+
+def shipped() -> list[str]:
+    """Names of the scenarios that come with the package."""
+    return sorted(file.stem for file in FOLDER.glob("*.toml") if file.stem != "motor-guard")
+
+
+def load_scenario(name: str | Path) -> tuple[Scenario, Path]:
+    """Reads a scenario: a file, or the name of a shipped one.
+
+    Returns:
+        The scenario and its file.
+
+    Raises:
+        ScenarioError: there is no such file, or something in it is wrong.
+    """
+    file = Path(name)
+    if not file.suffix and not file.exists():
+        file = FOLDER / f"{name}.toml"
+    try:
+        scenario = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), Scenario)
+    except FileNotFoundError as error:
+        raise ScenarioError(f"{name}: no such scenario; shipped are {', '.join(shipped())}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ScenarioError(f"{file}: {error}") from error
+    _check(scenario, file)
+    return scenario, file
+
+
+def _check(scenario: Scenario, file: Path) -> None:
+    named = {step.name for step in scenario.step if step.name}
+    late = [step for step in scenario.step if not 0 <= step.at_s <= scenario.duration_s]
+    if late:
+        raise ScenarioError(f"{file}: step at {late[0].at_s} s is not within 0 and duration_s = {scenario.duration_s}")
+    if not scenario.expect:
+        raise ScenarioError(f"{file}: expect: nothing is expected, so nothing could fail")
+    for i, expect in enumerate(scenario.expect):
+        where = f"{file}: expect[{i}] ({expect.what})"
+        for moment in (expect.after, expect.before):
+            if isinstance(moment, str) and moment and moment not in named:
+                raise ScenarioError(f"{where}: no step is named {moment!r}; there are {', '.join(sorted(named)) or 'none'}")
+        if bool(expect.channel) == bool(expect.measure):
+            raise ScenarioError(f"{where}: give either channel or measure")
+        if expect.below is None and expect.above is None and expect.equals is None:
+            raise ScenarioError(f"{where}: give below, above or equals")
