@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 
 from edge.config.check_features import Vector
-from edge.config.findings import Findings
+from edge.config.findings import Findings, near
+from edge.config.models import Model
 from edge.config.types import RuntimeConfig
 from edge.errors import BundleError
 from edge.inference.bundle import read_manifest
@@ -39,16 +40,41 @@ def check_model(config: RuntimeConfig, vector: Vector, found: Findings) -> tuple
     try:
         manifest = read_manifest(Path(config.model.bundle), config.model.version)
     except BundleError as fault:
-        is_version = Path(config.model.bundle).is_dir() and config.model.version != "latest" and "version" in str(fault)
+        is_named = config.model.version not in ("latest", "active")
+        is_version = Path(config.model.bundle).is_dir() and is_named and "version" in str(fault)
         found.add("model.version" if is_version else "model.bundle", str(fault))
         return None
     except (OSError, ValueError) as fault:
         found.add("model.bundle", f"{config.model.bundle!r} cannot be read: {fault}")
         return None
+    _check_cascade(config.model, manifest, found)
     if vector.is_complete and found.is_sound("streams") and (difference := _difference(manifest, vector)):
         reason = f"are not those that {manifest.name} {manifest.version} was trained on: {difference}"
         found.add("features", reason)
     return manifest.labels
+
+
+def _check_cascade(model: Model, manifest: Manifest, found: Findings) -> None:
+    cascade = model.cascade
+    if cascade is None:
+        return
+    variants = [variant.name for variant in manifest.variants]
+    for key, name in (("first", cascade.first), ("then", cascade.then)):
+        if name not in variants:
+            found.add(
+                f"model.cascade.{key}", f"{name!r} is no variant of {manifest.name}; it has {', '.join(variants)}", near(name, variants)
+            )
+    if cascade.first == cascade.then:
+        found.add("model.cascade.then", "must be another variant than `first`")
+    if cascade.score not in manifest.labels:
+        reason = f"{cascade.score!r} is no label; there are {_some(list(manifest.labels))}"
+        found.add("model.cascade.score", reason, near(cascade.score, manifest.labels))
+    if not cascade.unsure[0] < cascade.unsure[1]:
+        found.add("model.cascade.unsure", f"must be [lo, hi] with lo < hi, not {list(cascade.unsure)}")
+    if manifest.states:
+        found.add(
+            "model.cascade", f"{manifest.name} carries states from vector to vector: it must see every one once, so no cascade is possible"
+        )
 
 
 def _difference(manifest: Manifest, vector: Vector) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edge.config.bundle_features import with_bundle_features
 from edge.config.check import find_problems
 from edge.config.findings import Findings, in_file_order
 from edge.config.scans import with_absolute_classifiers
@@ -65,6 +66,8 @@ def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: boo
         raise ConfigError([Problem(name, f"is not TOML: {fault}")]) from fault
     found = Findings()
     config = _absolute(typed(tables, found), Path(os.path.abspath(base)))
+    if with_model:
+        config = with_bundle_features(config, found)
     find_problems(config, found, with_model=with_model)
     if found.problems:
         raise ConfigError(in_file_order(found.problems, tables))

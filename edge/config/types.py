@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.config.lidar import Lidar
+from edge.config.models import Model
 from edge.config.stored import OutboxTable
 
 _YEAR_MS = 31_622_400_000  # in ns it is far from the end of an int64
@@ -211,13 +212,6 @@ class Features(Section, frozen=True, kw_only=True):
     module: Annotated[str | None, Meta(description="Python file with statistics of your own, see docs/features.md")] = None
     table: Annotated[str | None, Meta(description="name under `tables`, instead of a stream; not in the first entry")] = None
     columns: Annotated[list[str], Meta(description="columns of that table")] = []
-
-
-class Model(Section, frozen=True, kw_only=True):
-    """Which model bundle computes the scores."""
-
-    bundle: Annotated[str, Meta(description="folder of the bundle's versions, relative to this file")]
-    version: Annotated[str, Meta(description="a version's folder name, or `latest`")] = "latest"
 
 
 class Ramp(Section, frozen=True, kw_only=True):

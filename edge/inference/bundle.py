@@ -86,7 +86,7 @@ def load_bundle(folder: Path, version: str = "latest", report: Report = quiet) -
 def _load(home: Path, report: Report) -> Bundle:
     manifest, manifest_sha256 = _manifest(home)
     report("manifest", f"{manifest.name} {manifest.version}, {len(manifest.features)} features, labels {', '.join(manifest.labels)}")
-    files = {file: _read_hashed(home, file, sha256) for file, sha256 in manifest.files.items()}
+    files = {file: read_hashed(home, file, sha256) for file, sha256 in manifest.files.items()}
     report("hashes", f"{len(files)} files, {sum(map(len, files.values()))} bytes")
     models = sorted({variant.file for variant in manifest.variants})
     tensors = sum(check_self_contained(files[file], str(home / file)) for file in models)
@@ -170,7 +170,12 @@ def _there_is(folder: Path, version: str) -> str:
     return f"it holds {', '.join(found)}{hint}" if found else "it holds no complete version"
 
 
-def _read_hashed(home: Path, file: str, sha256: str) -> bytes:
+def read_hashed(home: Path, file: str, sha256: str) -> bytes:
+    """The bytes of a file of a version, which have the hash.
+
+    Raises:
+        BundleError: it cannot be read, or they have another one.
+    """
     data = _read(home, file, MAX_FILE_BYTES)
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise BundleError(f"{home / file}: sha256 is {found}, the manifest says {sha256}; the file was altered or cut off, copy it again")

@@ -27,13 +27,14 @@ class Event(msgspec.Struct, frozen=True):
     Args:
         kind: ``swapped``: a new version is active. ``rolled_back``: the former one is active again. ``off``: no model is at work, since
             there was none to go back to. ``canary``: a version began on a share of lanes. ``canary_ended``: it no longer acts.
+            ``refused``: a version that asked for other features could not be run.
         version: that it is about: the new one, or the one that had to stop.
         to: version that is active now; "" for none.
         deployment: that is active now, or the canary's.
         trouble: why, where there was trouble.
     """
 
-    kind: Literal["swapped", "rolled_back", "off", "canary", "canary_ended"]
+    kind: Literal["swapped", "rolled_back", "off", "canary", "canary_ended", "refused"]
     version: str
     to: str
     deployment: str
@@ -46,17 +47,25 @@ class Deployment:
     Args:
         id: unique in a run.
         model: admitted and warm.
-        limits: what it is held to; None: nothing.
+        budget_ns: of one run, by the manifest; 0: only the limits' holds.
     """
 
-    __slots__ = ("admitted_ns", "guard", "id", "limits", "made", "model", "origins")
+    __slots__ = ("admitted_ns", "budget_ns", "guard", "id", "made", "model", "origins")
 
-    def __init__(self, id: str, model: Inference, limits: Limits | None) -> None:  # noqa: A002
-        self.id, self.model, self.limits = id, model, limits
-        self.guard = Guard(limits) if limits is not None else None
+    def __init__(self, id: str, model: Inference, budget_ns: int) -> None:  # noqa: A002
+        self.id, self.model, self.budget_ns = id, model, budget_ns
+        self.guard: Guard | None = None
         self.origins = {variant.name: Origin(model.name, model.version, variant.name, id) for variant in model.variants}
         self.admitted_ns = min(variant.best_ns for variant in model.variants)
         self.made = 0
+
+    def hold(self, limits: Limits | None) -> None:
+        """Say what it is held to from now on; None: nothing."""
+        if limits is None:
+            self.guard = None
+            return
+        budget_ns = min(limits.budget_ns, self.budget_ns or limits.budget_ns)
+        self.guard = Guard(msgspec.structs.replace(limits, budget_ns=budget_ns))
 
 
 class Host:
@@ -80,7 +89,7 @@ class Host:
     def __init__(self, model: Inference | None, boot_id: str, devices: Sequence[str]) -> None:
         self._boot_id, self._devices, self._count = boot_id, devices, 0
         self.labels: tuple[str, ...] = model.labels if model is not None else ()
-        self.active = self._deploy(model, None) if model is not None else None
+        self.active: Deployment | None = None
         self.former: Deployment | None = None
         self.canary: Deployment | None = None
         self.is_off = False
@@ -90,6 +99,8 @@ class Host:
         self._share = 0
         self._is_canary: dict[int, bool] = {}
         self._may_go_back = True
+        if model is not None:
+            self.active = self._deploy(model, 0)
 
     # -- every frame -----------------------------------------------------------------------------------------------------------
 
@@ -126,23 +137,32 @@ class Host:
 
     # -- between two frames ----------------------------------------------------------------------------------------------------
 
-    def watch(self, limits: Limits) -> None:
-        """Hold the model at work, and what comes after it, to limits."""
+    def watch(self, limits: Limits, budget_ns: int = 0) -> None:
+        """Hold the model at work, and what comes after it, to limits.
+
+        Args:
+            limits: see Limits.
+            budget_ns: of one run of the model that is at work now, by its manifest; 0: only the limits' holds.
+        """
         self._limits = limits
+        if self.active is not None:
+            self.active.budget_ns = budget_ns
         for deployment in (self.active, self.former, self.canary):
             if deployment is not None:
-                _hold(deployment, limits)
+                deployment.hold(limits)
 
-    def keep_warm(self, model: Inference) -> None:
+    def keep_warm(self, model: Inference, budget_ns: int = 0) -> None:
         """A version to go back to, where there is none yet."""
         if self.former is None:
-            self.former = self._deploy(model, self._limits)
+            self.former = self._deploy(model, budget_ns)
 
-    def swap(self, model: Inference) -> Inference | None:
-        """Let a new version act from the next frame on; the one that acted is kept warm.
+    def swap(self, model: Inference, good: str = "", budget_ns: int = 0) -> Inference | None:
+        """Let a new version act from the next frame on; the one that acted is kept warm, unless the one kept so far is better.
 
         Args:
             model: with the labels of the one before; admitted and warm.
+            good: the version that ran well last, if that is known.
+            budget_ns: of one run, by its manifest; 0: only the limits' holds.
 
         Returns:
             What is kept no longer, to be freed elsewhere.
@@ -151,28 +171,32 @@ class Host:
             ValueError: it has other labels: the rules would read the wrong scores.
         """
         self._check(model)
-        retired = self.former.model if self.former is not None and self.active is not None else None
+        retired = None
         if self.active is not None:
-            self.former = self.active
+            keeps = self.former is not None and self.former.model.version == good != model.version
+            gone = self.active if keeps else self.former
+            retired = gone.model if gone is not None else None
+            self.former = self.former if keeps else self.active
         if self.canary is not None and self.canary.model.version == model.version:
             self._end_canary()
-        self.active = self._deploy(model, self._limits)
+        self.active = self._deploy(model, budget_ns)
         self.is_off, self._may_go_back = False, True
         self.events.append(Event("swapped", model.version, model.version, self.active.id))
         return retired
 
-    def begin_canary(self, model: Inference, share: float) -> None:
+    def begin_canary(self, model: Inference, share: float, budget_ns: int = 0) -> None:
         """Let a version act on a share of lanes, chosen by the devices' names.
 
         Args:
             model: with the labels of the active one; admitted and warm.
             share: 0 to 1.
+            budget_ns: as for ``swap``.
 
         Raises:
             ValueError: it has other labels.
         """
         self._check(model)
-        self.canary, self._share = self._deploy(model, self._limits), round(share * _SHARES)
+        self.canary, self._share = self._deploy(model, budget_ns), round(share * _SHARES)
         self._is_canary.clear()
         self.events.append(Event("canary", model.version, self._version, self.canary.id))
 
@@ -182,6 +206,17 @@ class Host:
             version = self.canary.model.version
             self._end_canary()
             self.events.append(Event("canary_ended", version, self._version, self.active.id if self.active is not None else ""))
+
+    def begin_off(self, labels: tuple[str, ...], version: str, trouble: Trouble) -> None:
+        """Start without a model where one belongs.
+
+        Args:
+            labels: that it would have.
+            version: that may not act.
+            trouble: why.
+        """
+        self.labels = labels
+        self.turn_off(version, trouble)
 
     def turn_off(self, version: str, trouble: Trouble) -> None:
         """No model may act: rules on scores are silent from now on."""
@@ -202,7 +237,7 @@ class Host:
             self.turn_off(version, trouble)
             return
         self._may_go_back = False
-        self.active = self._deploy(former.model, self._limits)
+        self.active = self._deploy(former.model, former.budget_ns)
         self._reset_states(self.active, range(len(self._devices)))
         self.events.append(Event("rolled_back", version, former.model.version, self.active.id, trouble))
 
@@ -210,9 +245,11 @@ class Host:
     def _version(self) -> str:
         return self.active.model.version if self.active is not None else ""
 
-    def _deploy(self, model: Inference, limits: Limits | None) -> Deployment:
+    def _deploy(self, model: Inference, budget_ns: int) -> Deployment:
         self._count += 1
-        return Deployment(f"{self._boot_id}-m{self._count}", model, limits)
+        deployment = Deployment(f"{self._boot_id}-m{self._count}", model, budget_ns)
+        deployment.hold(self._limits)
+        return deployment
 
     def _check(self, model: Inference) -> None:
         if self.labels and model.labels != self.labels:
@@ -235,7 +272,3 @@ class Host:
 def place(device: str) -> int:
     """Where a device stands in the order in which devices come under a growing share: 0 to 9999, the same everywhere and always."""
     return zlib.crc32(device.encode("utf-8", "surrogatepass")) % _SHARES
-
-
-def _hold(deployment: Deployment, limits: Limits) -> None:
-    deployment.limits, deployment.guard = limits, Guard(limits)

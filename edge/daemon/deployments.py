@@ -1,0 +1,181 @@
+"""Models that change while the daemon runs: the loop's side. A helper thread (edge.daemon.lifecycle) finds, proves and loads them.
+
+Between two frames it hands what is ready to the pipeline's host, and tells what became of it as alerts. It never waits for the thread.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.daemon.lifecycle import Lifecycle
+from edge.daemon.orders import Order, Said
+from edge.daemon.trial import Trial
+from edge.inference.guard import Limits, Trouble
+from edge.inference.host import Event, Feed
+from edge.messages import Origin, Outgoing, Severity
+from edge.pipeline.recipe import Pipeline
+
+_log = logging.getLogger(__name__)
+
+SWITCH_S = 0.0001
+_SAID = {
+    "swapped": "model {version} acts from now on",
+    "rolled_back": "model {version} {reason}: rolled back to {to}",
+    "off": "model {version} {reason}: no model is left to act, actuators are at their safe values",
+    "canary": "model {version} acts on a share of the devices from now on",
+    "canary_ended": "model {version} no longer acts on a share of the devices{because}",
+}
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Where things are told.
+
+    Args:
+        alerts, shadow: topics.
+        severity: of alerts that say what went wrong.
+    """
+
+    alerts: str
+    shadow: str
+    severity: Severity
+
+
+class Deployments:
+    """Keeps the models of one pipeline as its registry says.
+
+    Args:
+        pipeline: whose host it is.
+        lifecycle: the thread's part.
+        limits: what models at work are held to.
+        budget_ns: of one run of the first one, by its manifest.
+        places: where things are told.
+
+    Attributes:
+        reload: asks for the file to be read again, which builds a pipeline with other features.
+    """
+
+    def __init__(self, pipeline: Pipeline, lifecycle: Lifecycle, limits: Limits, budget_ns: int, places: Places) -> None:
+        self._pipeline, self._lifecycle, self._places = pipeline, lifecycle, places
+        self.reload: Callable[[], None] = lambda: None
+        self._host = pipeline.decisions.host
+        if not lifecycle.is_pinned:
+            self._host.watch(limits, budget_ns)
+        self._thread = threading.Thread(target=lifecycle.run, name="edge-models", daemon=True)
+        self._orders: SimpleQueue[Order] = lifecycle.orders
+        self._number = 0
+        self._fed: Trial | None = None
+
+    def look(self, now_ns: int) -> list[Outgoing]:
+        """Carry out what the thread ordered, and tell what happened; call between two frames. The first call starts the thread.
+
+        Args:
+            now_ns: CLOCK_MONOTONIC.
+        """
+        if self._thread.ident is None:
+            # A helper that computes keeps the interpreter until it is asked for it, and this is how long the asking takes. With the
+            # default of 5 ms, a thread in a Python loop delayed a 1 kHz loop by 30 to 55 ms; with 0.1 ms by 1 to 4 ms.
+            sys.setswitchinterval(SWITCH_S)
+            self._thread.start()
+        out: list[Outgoing] = []
+        while True:
+            try:
+                order = self._orders.get_nowait()
+            except Empty:
+                break
+            self._carry_out(order, out)
+        events = self._host.events
+        if events:
+            told, self._host.events = list(events), []
+            for event in told:
+                self._tell_event(event, out, now_ns)
+        return out
+
+    def status(self) -> dict[str, Any]:
+        """The models for the status."""
+        host, canary = self._host, self._host.canary
+        active = host.active
+        return {
+            "state": "safe mode" if host.is_off else "at work",
+            "active": active.model.version if active is not None else "",
+            "deployment": active.id if active is not None else "",
+            "former": host.former.model.version if host.former is not None else "",
+            "canary": {"version": canary.model.version, "deployment": canary.id, "made": canary.made} if canary is not None else None,
+            "shadow": self._lifecycle.shadow_status(),
+            "rollbacks": self._lifecycle.rollbacks,
+            "variants": active.model.summary() if active is not None else {},
+        }
+
+    def trouble(self, reason: str) -> None:
+        """Something outside of the runs themselves says that the active model must stop, such as drift."""
+        if self._host.active is not None:
+            self._host.stop(self._host.active, Trouble("drift", reason))
+
+    def reload_refused(self, reason: str) -> None:
+        """The file could not be read again; held against the version that asked for it, if one did."""
+        self._lifecycle.reload_refused(reason)
+
+    def close(self, *, is_orderly: bool = False) -> None:
+        """End the thread and its processes.
+
+        Args:
+            is_orderly: the daemon was told to stop: what ran until now is known to be good.
+        """
+        self._host.feed = None
+        self._lifecycle.close(is_orderly=is_orderly and not self._host.is_off)
+        if self._thread.ident is not None:
+            self._thread.join(5.0)
+
+    def _carry_out(self, order: Order, out: list[Outgoing]) -> None:
+        host = self._host
+        if order.kind == "swap" and order.model is not None:
+            self._lifecycle.retired.put(host.swap(order.model, order.good, order.budget_ns))
+        elif order.kind == "warm" and order.model is not None:
+            host.keep_warm(order.model, order.budget_ns)
+        elif order.kind == "canary" and order.model is not None:
+            host.begin_canary(order.model, order.share, order.budget_ns)
+        elif order.kind == "end_canary":
+            host.end_canary()
+        elif order.kind == "feed":
+            fed, self._fed = self._fed, order.trial
+            host.feed = self._feed(order.trial) if order.trial is not None else None
+            if fed is not None:
+                self._lifecycle.retired.put(fed.ring)
+        elif order.kind == "reload":
+            self.reload()
+        elif order.kind == "tell" and order.said is not None:
+            out.append(self._tell(order.said))
+        elif order.kind == "publish":
+            out.append(Outgoing("status", self._places.shadow, order.payload))
+
+    def _feed(self, trial: Trial) -> Feed:
+        ring, write = trial.ring, trial.layout.packer(trial.ring.bytes)
+
+        def feed(lane: int, stamp_ns: int, scores: Sequence[float], vector: npt.NDArray[np.float32]) -> None:
+            at = ring.begin()
+            if at >= 0:
+                self._number += 1
+                write(at, self._number, lane, stamp_ns, scores, vector)
+                ring.end(trial.layout.nbytes)
+
+        return feed
+
+    def _tell_event(self, event: Event, out: list[Outgoing], now_ns: int) -> None:
+        reason = event.trouble.reason if event.trouble is not None else ""
+        text = _SAID[event.kind].format(version=event.version, to=event.to, reason=reason, because=f": it {reason}" if reason else "")
+        out.append(self._tell(Said(f"model.{event.kind}", text, event.version, event.deployment, is_bad=event.trouble is not None)))
+        if event.kind == "off":
+            out += self._pipeline.go_safe(now_ns, "model_off")
+        self._lifecycle.happened.put(event)
+
+    def _tell(self, said: Said) -> Outgoing:
+        (_log.error if said.is_bad else _log.info)("%s", said.text)
+        severity: Severity = self._places.severity if said.is_bad else "info"
+        origin = Origin(self._lifecycle.name, said.version, "", said.deployment)
+        return self._pipeline.decisions.announce(said.name, severity, said.text, origin, self._places.alerts)
