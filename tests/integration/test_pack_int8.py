@@ -37,7 +37,18 @@ def work(tmp_path):
 def pack(work, *options, model="model.onnx"):
     path = Path(model) if Path(model).is_absolute() else work / model
     samples = path.with_suffix(".npz") if path.parent == MODELS else work / "samples.npz"
-    arguments = ["--samples", str(samples), "--features", str(work / "features.txt"), "--out", str(work / "wide"), "--int8", *options]
+    arguments = [
+        "--samples",
+        str(samples),
+        "--features",
+        str(work / "features.txt"),
+        "--out",
+        str(work / "wide"),
+        "--int8",
+        "--budget-ms",
+        "1000",
+        *options,
+    ]
     return main(["models", "pack", str(path), *arguments])
 
 

@@ -25,7 +25,7 @@ def pack(tmp_path, name, path, samples, feature, *options):
     np.savez(tmp_path / "samples.npz", samples=samples)
     (tmp_path / "features.txt").write_text(feature)
     arguments = ["--samples", str(tmp_path / "samples.npz"), "--features", str(tmp_path / "features.txt")]
-    return main(["models", "pack", str(path), *arguments, "--out", str(tmp_path / name), *options])
+    return main(["models", "pack", str(path), *arguments, "--out", str(tmp_path / name), "--budget-ms", "2000", *options])
 
 
 def proved(tmp_path, name):
@@ -90,7 +90,7 @@ def test_silero_is_fed_from_a_stream_of_samples(tmp_path, capsys):
     file.write_text(
         """
 name = "listen"
-budget_ms = 100
+budget_ms = 2000
 [streams.mic]
 topic = "room/{device}/mic"
 rate_hz = 16000
@@ -115,7 +115,7 @@ topic = "room/{device}/alerts"
     windows = np.stack([audio[512 * i : 512 * i + 576] for i in range(6)])
     np.savez(tmp_path / "samples.npz", samples=windows)
     arguments = ["--pipeline", str(file), "--samples", str(tmp_path / "samples.npz"), "--out", str(tmp_path / "speech")]
-    options = ["--labels", "speech", "--constant", "sr=16000"]
+    options = ["--labels", "speech", "--constant", "sr=16000", "--budget-ms", "2000"]
     assert main(["models", "pack", str(path), *arguments, *options]) == 0, capsys.readouterr().out
     pipeline = edge.load(file)
     stamps = np.arange(len(audio), dtype=np.int64) * 62_500

@@ -17,7 +17,7 @@ def pack(tmp_path, model, *options, samples=ROWS):
     np.savez(tmp_path / "samples.npz", samples=samples)
     (tmp_path / "features.txt").write_text("x[0-3]")
     arguments = ["--samples", str(tmp_path / "samples.npz"), "--features", str(tmp_path / "features.txt"), "--out", str(tmp_path / "m")]
-    return main(["models", "pack", str(tmp_path / "model.onnx"), *arguments, *options])
+    return main(["models", "pack", str(tmp_path / "model.onnx"), *arguments, "--budget-ms", "1000", *options])
 
 
 def scores(tmp_path):

@@ -14,13 +14,13 @@ import msgspec
 import numpy.typing as npt
 
 from edge.errors import BundleError
-from edge.inference.admission import admit
 from edge.inference.bundle import Report, load_bundle
 from edge.inference.manifest import MANIFEST, DType, feature_hash
 from edge.inference.pack.order import Order
 from edge.inference.pack.rewrite import Rewritten
 from edge.inference.pack.roles import Roles
 from edge.inference.pack.truth import Truth
+from edge.inference.proving import prove
 from edge.inference.writer import BundleWriter
 
 MARGIN = 3.0  # of the budget over the 99th percentile measured here: the device that runs it is busier than this moment was
@@ -100,12 +100,11 @@ def publish(contents: Contents, forms: Sequence[Form], report: Report) -> Path:
 def _publish(contents: Contents, forms: Sequence[Form], folder: Path, report: Report) -> Path:
     order = contents.order
     _write(contents, forms, folder, _ANY_BUDGET_MS)
-    model = admit(load_bundle(folder, order.version))
-    measured = {variant.name: variant.p99_ns / 1e6 for variant in model.variants}
+    proof = prove(folder, order.version, order.names, feature_hash(list(zip(order.names, order.units, strict=True))))
+    measured = {variant.name: variant.p99_ns / 1e6 for variant in proof.variants}
     report("measured", ", ".join(f"{name}: p99 {p99_ms:.3f} ms" for name, p99_ms in measured.items()))
     _set_budget(folder / order.version / MANIFEST, _budget(order, measured, report))
     bundle = load_bundle(folder, order.version)
-    admit(bundle, order.names, feature_hash(list(zip(order.names, order.units, strict=True))))
     order.out.mkdir(parents=True, exist_ok=True)
     home = order.out / order.version
     with contextlib.suppress(FileExistsError):
