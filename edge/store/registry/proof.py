@@ -5,6 +5,10 @@ from pathlib import Path
 
 import msgspec
 
+from edge.errors import BundleError
+
+_TOO_SLOW = "no variant is fast enough on this device"  # said after everything else has held
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """What a pipeline asks of its model; None: not asked.
@@ -31,3 +35,16 @@ def prove(folder: Path, version: str, wanted: Wanted) -> None:
     from edge.inference.proving import prove as prove_in_child
 
     prove_in_child(folder, version, wanted.names, wanted.feature_hash, wanted.budget_ns)
+
+
+def prove_content(prove: Prove, folder: Path, version: str) -> None:
+    """What an install asks: everything but the budget, because a device may be busy now; ``activate`` asks for that.
+
+    Raises:
+        BundleError: it does not hold.
+    """
+    try:
+        prove(folder, version, Wanted())
+    except BundleError as e:
+        if _TOO_SLOW not in str(e):
+            raise

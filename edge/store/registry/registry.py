@@ -20,7 +20,7 @@ from edge.inference.manifest import Manifest
 from edge.store.registry import changes, history
 from edge.store.registry.files import discard, explained, replace_file, staging, sweep, sync_folder
 from edge.store.registry.lock import locked
-from edge.store.registry.proof import Prove, Wanted, prove
+from edge.store.registry.proof import Prove, Wanted, prove, prove_content
 from edge.store.registry.source import holds, must_be_called, stage
 
 LOCK_WAIT_S = 10.0
@@ -72,7 +72,7 @@ class Registry:
             os.makedirs(self.folder, 0o755, exist_ok=True)
             with staging(self.folder) as home:
                 manifest = stage(source, home)
-                self._proof(home / "new", manifest.version, Wanted())
+                prove_content(self._proof, home / "new", manifest.version)
                 with self._writing() as state:
                     self._publish(home / "new", manifest, state, who, why)
         return manifest.version
