@@ -110,6 +110,7 @@ class Deployments:
             "shadow": self._lifecycle.shadow_status(),
             "rollbacks": self._lifecycle.rollbacks,
             "variants": active.model.summary() if active is not None else {},
+            "cascade": active.model.cascade.summary() if active is not None and active.model.cascade is not None else {},
         }
 
     def trouble(self, reason: str) -> None:

@@ -36,13 +36,14 @@ class BoundVariant:
         p99_ns: the estimate now.
         best_ns: the lowest estimate so far.
         runs: that were observed.
+        excluded: frames on which it was preferred and did not fit the time left.
     """
 
-    __slots__ = ("best_ns", "is_on_trial", "name", "p99_ns", "passed", "rise", "run", "runs", "seen", "wait")
+    __slots__ = ("best_ns", "excluded", "is_on_trial", "name", "p99_ns", "passed", "rise", "run", "runs", "seen", "wait")
 
     def __init__(self, name: str, run: Callable[[npt.NDArray[np.float32], int], list[float]], p99_ns: int) -> None:
         self.name, self.run, self.p99_ns, self.best_ns = name, run, p99_ns, p99_ns
-        self.rise, self.runs = _RISE, 0
+        self.rise, self.runs, self.excluded = _RISE, 0, 0
         self.wait, self.passed, self.seen, self.is_on_trial = FIRST_WAIT, 0, 0, False
 
     def is_due(self) -> bool:
@@ -77,8 +78,21 @@ class Cascade:
         self._low, self._high = unsure
         self.settled = self.escalated = self.no_time = 0
 
+    def summary(self) -> dict[str, str | int]:
+        """Who asks whom, and the counts."""
+        counts = {"settled": self.settled, "escalated": self.escalated, "no_time": self.no_time}
+        return {"first": self.first.name, "then": self.then.name, **counts}
+
     def escalate(self, scores: Sequence[float], remaining_ns: int) -> BoundVariant | None:
-        """What must answer instead of the first one, which gave these scores; None: its answer holds."""
+        """What must answer instead of the first one.
+
+        Args:
+            scores: that the first one gave.
+            remaining_ns: time left.
+
+        Returns:
+            None: the first one's answer holds.
+        """
         if not self._low < scores[self._score] < self._high:
             self.settled += 1
             return None
@@ -148,9 +162,14 @@ class Inference:
             self._choice = (self._first, *(variant for variant in self._variants if variant.name not in (first, then)))
 
     def summary(self) -> dict[str, dict[str, float | int]]:
-        """What is known of each variant: how often it ran, and its 99th percentile now and at its best, in us."""
+        """What is known of each variant: runs, frames on which it did not fit, and its 99th percentile now and at its best, us."""
         return {
-            variant.name: {"runs": variant.runs, "p99_us": round(variant.p99_ns / 1e3, 1), "best_p99_us": round(variant.best_ns / 1e3, 1)}
+            variant.name: {
+                "runs": variant.runs,
+                "excluded": variant.excluded,
+                "p99_us": round(variant.p99_ns / 1e3, 1),
+                "best_p99_us": round(min(variant.best_ns, variant.p99_ns) / 1e3, 1),
+            }
             for variant in self._variants
         }
 
@@ -170,6 +189,7 @@ class Inference:
         for variant in self._choice:
             if variant.p99_ns <= remaining_ns or (variant.best_ns <= remaining_ns and variant.is_due()):
                 return variant
+            variant.excluded += 1
             if not may_go_smaller:
                 break
         return None

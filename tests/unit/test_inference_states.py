@@ -285,3 +285,18 @@ def test_a_cascade_without_one_of_its_variants_is_none(tmp_path: Path) -> None:
     model.set_cascade("small", "full", "calm", (0.2, 0.8))
     assert model.cascade is None
     assert model.summary()["full"]["runs"] == 0
+
+
+def test_counts_say_who_answered_and_who_did_not_fit() -> None:
+    model = cascade(0.5)
+    assert model.cascade is not None
+    for left, score in ((10 * MS, 0.1), (10 * MS, 0.5), (2 * MS, 0.5), (MS * 3 // 4, 0.5)):
+        chosen = model.choose(left, may_go_smaller=True)
+        assert chosen is not None
+        model.observe(chosen, MS // 4)
+        if chosen is model.cascade.first and (larger := model.cascade.escalate([score], left - MS // 4)):
+            model.observe(larger, 3 * MS)
+    assert model.cascade.summary() == {"first": "small", "then": "large", "settled": 1, "escalated": 1, "no_time": 1}
+    found = model.summary()
+    assert [(name, found[name]["runs"], found[name]["excluded"]) for name in found] == [("large", 1, 0), ("small", 3, 1), ("tiny", 1, 0)]
+    assert all(found[name]["best_p99_us"] <= found[name]["p99_us"] for name in found)
