@@ -1,0 +1,302 @@
+"""The host's side of one line, without the line: order, signatures, session, clock, commands with retries. Owns no file and no clock.
+
+Bytes in and the time in, messages and bytes out; so a file descriptor, a test and a simulator drive the same object.
+"""
+
+import secrets
+from collections.abc import Callable
+from struct import error as StructError  # noqa: N812
+
+import msgspec
+
+from firmware_bridge import auth, messages
+from firmware_bridge.clock import BoardClock
+from firmware_bridge.framing import Decoder, Frame, encode, header
+from firmware_bridge.order import Follower
+from firmware_bridge.protocol import FLAG_SIGNED, FLAG_TO_BOARD, REASONS
+
+HELLO_US = 250_000  # between two requests that get no answer
+BEAT_US = 50_000  # between two heartbeats
+SYNC_US = 500_000  # between two looks at the board's clock; the first ones come faster
+QUIET_US = 1_000_000  # without a frame: the board is lost
+COUNTER_MAX = 0xFFFF_FFFF
+_DIRECTION, _UNKNOWN, _REPEATED, _UNSIGNED, _FORGED, _REPLAYED = (
+    REASONS.index(name) for name in ("direction", "unknown", "repeated", "unsigned", "forged", "replayed")
+)
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """One message that was taken.
+
+    Args:
+        message: decoded.
+        stream: of telemetry and scans.
+        stamp_us: board's clock.
+        received_us: host's clock when its bytes were read.
+    """
+
+    message: messages.Message
+    stream: int
+    stamp_us: int
+    received_us: int
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of a command.
+
+    Args:
+        number: of the command.
+        status: the board's word, or None: no answer within its life.
+        value: what the board set.
+        tries: times that it was sent.
+        took_us: from the first try to the answer.
+    """
+
+    number: int
+    status: messages.Status | None
+    value: float
+    tries: int
+    took_us: int
+
+
+class _Waiting(msgspec.Struct):
+    command: messages.Command
+    first_us: int
+    next_us: int
+    end_us: int
+    tries: int
+    done: Callable[[Outcome], None]
+
+
+class Session:
+    """One line.
+
+    Args:
+        key: shared with the board, or None: nothing is signed.
+        send: takes the bytes of a whole frame; false when the line does not.
+        retry_us: wait before a command without an ack is sent again.
+    """
+
+    def __init__(self, key: bytes | None, send: Callable[[bytes], bool], retry_us: int = 20_000) -> None:
+        self.decoder = Decoder()
+        self.order = Follower()
+        self.clock = BoardClock()
+        self.hello: messages.Hello | None = None
+        self.session = secrets.randbits(63) | 1
+        self.used = self.boots = self.retries = 0
+        self._key, self._send, self._retry_us = key, send, retry_us
+        self._seq = self._number = self._counter = self._board_counter = 0
+        self._is_doubtful = False  # whether the board is still the one that said hello
+        self._boot_id: int | None = None
+        self._heard_us = self._hello_us = self._beat_us = self._sync_us = -(10**12)
+        self._waiting: dict[int, _Waiting] = {}
+
+    # -- in ------------------------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes, now_us: int) -> list[Received]:
+        """Messages that these bytes complete."""
+        found = []
+        for frame in self.decoder.feed(data):
+            taken = self._take(frame, now_us)
+            if taken is not None:
+                found.append(taken)
+        return found
+
+    def _take(self, frame: Frame, now_us: int) -> Received | None:
+        reason = self._check(frame)
+        if reason is not None:
+            self.decoder.refused[reason] += 1
+            return None
+        try:
+            message = messages.decode(frame.type, frame.payload)
+        except ValueError:
+            self.decoder.refused[_UNKNOWN] += 1
+            return None
+        if isinstance(message, messages.Hello | messages.Heartbeat) and message.boot_id != self._boot_id:
+            self.order.restart()
+        if not self.order.follow(frame.seq):
+            self.decoder.refused[_REPEATED] += 1
+            return None
+        self.used += 1
+        self._heard_us = now_us
+        self._act(message, now_us)
+        return Received(message, frame.stream, frame.stamp_us, now_us)
+
+    def _check(self, frame: Frame) -> int | None:
+        if frame.flags & FLAG_TO_BOARD:
+            return _DIRECTION
+        if frame.type not in messages.FROM_BOARD:
+            return _UNKNOWN
+        if self._key is None or frame.type not in messages.SIGNED:
+            return None
+        if not frame.flags & FLAG_SIGNED:
+            return _UNSIGNED
+        return self._check_signature(frame, self._key)
+
+    def _check_signature(self, frame: Frame, key: bytes) -> int | None:
+        boot_id = self._boot_id
+        if frame.type == messages.Hello.CODE:  # it names the boot that it is signed for; only an answer to our own request is fresh
+            try:
+                hello = messages.Hello.unpack(frame.payload)
+            except StructError:
+                return _UNKNOWN
+            boot_id = hello.boot_id
+            if hello.session != self.session:
+                self._is_doubtful = True
+                return _REPLAYED
+        if boot_id is None:
+            return _REPLAYED
+        made = auth.tag(key, is_to_board=False, boot_id=boot_id, session=self.session, data=frame.signed)
+        if not auth.is_right(frame.tag, made):
+            self._is_doubtful = True  # of an attacker, or of a board that was reset: its answer to a new request will tell
+            return _FORGED
+        if boot_id == self._boot_id and frame.counter <= self._board_counter:
+            return _REPLAYED
+        self._board_counter = frame.counter
+        return None
+
+    def _act(self, message: messages.Message, now_us: int) -> None:
+        if isinstance(message, messages.Hello):
+            if message.session == self.session:
+                self._meet(message, now_us)
+            else:
+                self._is_doubtful = True
+        elif isinstance(message, messages.Heartbeat):
+            self._is_doubtful |= message.boot_id != self._boot_id  # it was reset
+        elif isinstance(message, messages.TimeResponse):
+            self.clock.learn(message, now_us)
+        elif isinstance(message, messages.CommandAck):
+            self._acknowledged(message, now_us)
+
+    def _meet(self, hello: messages.Hello, now_us: int) -> None:
+        self._is_doubtful = False
+        if hello.boot_id != self._boot_id:
+            for waiting in list(self._waiting.values()):  # meant for the board before its reset
+                self._give_up(waiting, now_us)
+            self._boot_id = hello.boot_id
+            self.boots += 1
+            self.clock = BoardClock()
+            self._sync_us = -(10**12)
+            self._counter = 0
+        self._counter = max(self._counter, hello.counter)
+        self.hello = hello
+
+    def _acknowledged(self, ack: messages.CommandAck, now_us: int) -> None:
+        if ack.session != self.session & 0xFFFF_FFFF:
+            return
+        waiting = self._waiting.pop(ack.number, None)
+        if waiting is not None:
+            status = messages.Status(ack.status) if ack.status < len(messages.Status) else messages.Status.REFUSED
+            waiting.done(Outcome(ack.number, status, ack.value, waiting.tries, now_us - waiting.first_us))
+
+    # -- out -----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command can be sent: the board said hello, and its clock is known."""
+        return self.hello is not None and self.clock.is_known
+
+    def is_alive(self, now_us: int) -> bool:
+        """Whether the board said anything of late."""
+        return now_us - self._heard_us <= QUIET_US
+
+    def lose(self, now_us: int) -> None:
+        """The board or the line is gone: say hello anew; what waits for an ack ends without one."""
+        self.hello = None
+        self._boot_id = None
+        self._board_counter = 0
+        self._hello_us = -(10**12)
+        self.decoder.reset()
+        self.order.restart()
+        for waiting in list(self._waiting.values()):
+            self._give_up(waiting, now_us)
+
+    def poll(self, now_us: int) -> int:
+        """Send what is due: hello requests, heartbeats, clock requests, commands again.
+
+        Returns:
+            When it wants to be called again, at the latest, in microseconds of the host's clock.
+        """
+        if (self.hello is None or self._is_doubtful) and now_us - self._hello_us >= HELLO_US:
+            self._hello_us = now_us
+            self.send(messages.HelloRequest(self.session), now_us)
+        if self.hello is None:
+            return now_us + HELLO_US // 4
+        if not self.is_alive(now_us):
+            self.lose(now_us)
+            return now_us
+        if now_us - self._beat_us >= BEAT_US:
+            self._beat_us = now_us
+            self._beat(now_us)
+        if now_us - self._sync_us >= (SYNC_US if self.clock.is_settled else SYNC_US // 16):
+            self._sync_us = now_us
+            self.send(messages.TimeRequest(now_us), now_us)
+        for waiting in list(self._waiting.values()):
+            if now_us >= waiting.end_us:
+                self._give_up(waiting, now_us)
+            elif now_us >= waiting.next_us:
+                self.retries += 1
+                self._try(waiting, now_us)
+        return min(now_us + BEAT_US // 4, *(min(waiting.next_us, waiting.end_us) for waiting in self._waiting.values()), now_us + BEAT_US)
+
+    def command(self, actuator: int, value: float, ttl_us: int, now_us: int, done: Callable[[Outcome], None]) -> int | None:
+        """Send a command, again and again until the board acknowledges it or its life is over.
+
+        Args:
+            actuator: number in the schema.
+            value: in the actuator's unit.
+            ttl_us: life from now on.
+            now_us: host's clock.
+            done: called once with what became of it.
+
+        Returns:
+            Its number; None when the board is not there, its clock is not known, or the line takes no more: then nothing was sent.
+        """
+        if not self.is_ready or ttl_us <= 0 or self._boot_id is None:
+            return None
+        self._number = (self._number + 1) & 0xFFFF_FFFF
+        deadline_us = self.clock.board_us(now_us) + ttl_us
+        if deadline_us <= 0:
+            return None
+        session = self.session & 0xFFFF_FFFF
+        command = messages.Command(deadline_us, self._boot_id & 0xFFFF_FFFF, session, self._number, value, actuator, 0)
+        waiting = _Waiting(command, now_us, 0, now_us + ttl_us, 0, done)
+        if not self._try(waiting, now_us):
+            return None
+        self._waiting[self._number] = waiting
+        return self._number
+
+    def _try(self, waiting: _Waiting, now_us: int) -> bool:
+        waiting.tries += 1
+        waiting.next_us = now_us + self._retry_us
+        return self.send(waiting.command, now_us)
+
+    def _give_up(self, waiting: _Waiting, now_us: int) -> None:
+        self._waiting.pop(waiting.command.number, None)
+        waiting.done(Outcome(waiting.command.number, None, waiting.command.value, waiting.tries, now_us - waiting.first_us))
+
+    def _beat(self, now_us: int) -> None:
+        received = self.decoder.received
+        counts = (n & 0xFFFF_FFFF for n in (received, received - self.used, self.order.lost))
+        self.send(messages.Heartbeat(self._boot_id or 0, *counts, messages.State.RUNNING, 255), now_us)
+
+    def send(self, message: messages.Message, now_us: int) -> bool:
+        """Send one message once; false when the line does not take it."""
+        payload = message.pack()
+        is_signed = self._key is not None and message.CODE in messages.SIGNED
+        flags = FLAG_TO_BOARD | (FLAG_SIGNED if is_signed else 0)
+        frame = header(message.CODE, flags, 0, self._seq, now_us, payload)
+        self._seq = (self._seq + 1) & 0xFFFF
+        if is_signed and self._key is not None:
+            if self._counter >= COUNTER_MAX or self._boot_id is None:
+                return False
+            self._counter += 1
+            frame += self._counter.to_bytes(4, "little")
+            frame += auth.tag(self._key, is_to_board=True, boot_id=self._boot_id, session=0, data=frame)
+        return self._send(encode(frame))
+
+    def counts(self) -> dict[str, int]:
+        """What came, used and refused by reason (the first is the sum of the others); and what is counted beside."""
+        refused = {name: int(n) for name, n in zip(REASONS, self.decoder.refused, strict=True)}
+        order = {"lost": self.order.lost, "late": self.order.late, "restarts": self.order.restarts}
+        return {"received": self.decoder.received, "used": self.used, **refused, **order, "boots": self.boots, "retries": self.retries}

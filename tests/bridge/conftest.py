@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+
+from tests.bridge.c_board import compile_shim
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_shim(tmp_path_factory.mktemp("shim"), "-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
