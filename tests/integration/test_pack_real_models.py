@@ -34,6 +34,7 @@ def proved(tmp_path, name):
     return bundle, admit(bundle).variants[0].run
 
 
+@pytest.mark.timeout(600)  # those with 150,528 features take 20 s each on an idle machine
 @pytest.mark.parametrize(
     ("name", "feature", "options"),
     [
