@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from edge.build.outbox import outbox_of
+from edge.build.safe import safe_config
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
 from edge.config.cleaning import steps_of
@@ -77,13 +78,16 @@ def load(path: str | Path, *, boot_id: str | None = None, clock: Callable[[], in
     return pipeline
 
 
-def run(path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None) -> int:
+def run(
+    path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None, is_safe: bool = False
+) -> int:
     """Run a pipeline file as a daemon until SIGTERM or SIGINT.
 
     Args:
         path: of the TOML file.
         broker_url: instead of the file's.
         tap: called with every message before the pipeline sees it.
+        is_safe: see edge.build.safe.
 
     Returns:
         The exit code.
@@ -92,11 +96,16 @@ def run(path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMe
         ConfigError: the file is wrong.
         BundleError: the model cannot be admitted.
     """
-    return daemon(path, broker_url=broker_url, tap=tap).run()
+    return daemon(path, broker_url=broker_url, tap=tap, is_safe=is_safe).run()
 
 
 def daemon(
-    path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None, notifier: Notifier | None = None
+    path: str | Path,
+    *,
+    broker_url: str | None = None,
+    tap: Callable[[RawMessage], None] | None = None,
+    notifier: Notifier | None = None,
+    is_safe: bool = False,
 ) -> Daemon:
     """The daemon of a pipeline file, built and warm; see ``run``."""
     admissions = Admissions()
@@ -104,7 +113,8 @@ def daemon(
     configs: list[RuntimeConfig] = []
 
     def rebuild() -> Plan:
-        config = load_config(Path(path))
+        config = load_config(Path(path), with_model=not is_safe)
+        config = safe_config(config) if is_safe else config
         config = config if broker_url is None else with_broker(config, broker_url)
         configs.append(config)
         if config.outbox != configs[0].outbox:
@@ -115,6 +125,7 @@ def daemon(
             raise ConfigError(fault.problems, str(path)) from fault
 
     plan = rebuild()
+    plan.is_safe = is_safe
     return Daemon(plan, rebuild, outbox_of(configs[0]), notifier or Notifier.from_environment(), tap)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from edge.cli.models.app import models
+from edge.cli.service import service
 from edge.errors import BundleError, ConfigError, EdgeError, TransportError
 
 EXIT_FOUND, EXIT_REFUSED, EXIT_UNUSABLE = 1, 3, 4  # typer itself ends with 2 (wrong command line) and 130 (Ctrl-C)
@@ -20,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would take half of the time that --help has
 )
 app.add_typer(models, name="models")
+
+app.add_typer(service, name="service")
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="FILE", help="pipeline file (TOML), see docs/pipeline.md", show_default=False)]
 BrokerUrl = Annotated[
@@ -46,11 +49,16 @@ def options(
 
 
 @app.command()
-def run(file: PipelineFile, broker_url: BrokerUrl = None, log_level: LogLevel = "info") -> None:
+def run(
+    file: PipelineFile,
+    broker_url: BrokerUrl = None,
+    log_level: LogLevel = "info",
+    safe: Annotated[bool, typer.Option("--safe", help="safe mode: link, status and stored alerts only; no model, rule or command")] = False,
+) -> None:
     """Run a pipeline file as a daemon until SIGTERM or Ctrl-C. SIGHUP reads the file again."""
     from edge.cli.run import run_daemon
 
-    raise typer.Exit(run_daemon(file, broker_url, log_level))
+    raise typer.Exit(run_daemon(file, broker_url, log_level, is_safe=safe))
 
 
 @app.command()
@@ -62,6 +70,18 @@ def check(
     from edge.cli.check import check_file
 
     raise typer.Exit(check_file(file, show=show))
+
+
+@app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="pipeline file whose demands count", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=3600, help="how long to measure how late this machine wakes")] = 2.0,
+) -> None:
+    """Examine this machine: clock, CPU, rights, disk, broker, serial ports, cache, jitter; exit code 1 if FILE cannot be kept to."""
+    from edge.cli.doctor import examine
+
+    raise typer.Exit(examine(file, as_json=as_json, seconds=seconds))
 
 
 @app.command()

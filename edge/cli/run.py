@@ -4,13 +4,14 @@ import logging
 from pathlib import Path
 
 
-def run_daemon(file: Path, broker_url: str | None, log_level: str) -> int:
+def run_daemon(file: Path, broker_url: str | None, log_level: str, *, is_safe: bool = False) -> int:
     """Runs the daemon until it is asked to stop.
 
     Args:
         file: the pipeline file.
         broker_url: replaces ``broker.url`` of the file.
         log_level: name of the least severe level to log.
+        is_safe: the link alone; see edge.build.
 
     Returns:
         The exit code.
@@ -20,10 +21,19 @@ def run_daemon(file: Path, broker_url: str | None, log_level: str) -> int:
     """
     from edge.build import run
 
-    set_up_logging(log_level)
-    return run(file, broker_url=broker_url)
+    set_up_logging(log_level, file.stem)
+    return run(file, broker_url=broker_url, is_safe=is_safe)
 
 
-def set_up_logging(level: str) -> None:
-    """Lines with time, level and origin on stderr, which is where systemd's journal takes them from."""
+def set_up_logging(level: str, pipeline: str = "") -> None:
+    """Lines with time, level and origin on stderr; where that is systemd's journal, lines with fields instead.
+
+    Args:
+        level: least severe to log.
+        pipeline: goes into the journal with every line.
+    """
+    from edge.daemon.journal import log_to_journal
+
+    if log_to_journal(level, pipeline):
+        return
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True)

@@ -24,6 +24,7 @@ class Plan:
     Attributes:
         place: of the process on its machine.
         alert_topic: of the outbox's own alerts.
+        is_safe: safe mode.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Plan:
         self._watcher = watcher
         self.place = Place()
         self.alert_topic = ""
+        self.is_safe = False
 
     def look_after_tables(self, wall_ns: int) -> None:
         """Swap in tables that were read again; call often, between two frames.

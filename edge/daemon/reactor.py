@@ -85,7 +85,7 @@ class Daemon:
         self._wake.take_signals()
         settle()
         realtime.take(self._plan.place)
-        self._notifier.ready(f"running {self._pipeline.name}")
+        self._notifier.ready(f"{'safe mode of' if self._plan.is_safe else 'running'} {self._pipeline.name}")
         try:
             return self._loop()
         finally:
@@ -215,7 +215,8 @@ class Daemon:
 
     def _publish_status(self, now_ns: int) -> None:
         report = status(self._pipeline, now_ns - self._started_ns)
-        report["state"] = "stopping" if self._stop_at_ns else "running" if self._transport.is_up else "waiting for the broker"
+        state = "safe mode" if self._plan.is_safe else "running"
+        report["state"] = "stopping" if self._stop_at_ns else state if self._transport.is_up else "waiting for the broker"
         link = {"state": self._transport.state, "connects": self._transport.connects}
         report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb(), "outbox": self._outbox.report()}
         report["alerts"] |= self._outbox.counts()

@@ -126,7 +126,7 @@ class OutboxFile:
             number, level, topic, payload, born_ns, kernel, made_ns, crc = row
             if tuple(map(type, row)) != _TYPES or crc != _crc(topic, payload):
                 raise Damaged(f"alert {number} is not what was written")
-            if kernel != self.kernel:
+            if kernel != self.kernel or not kernel:
                 is_known = _SANE_NS < made_ns <= wall_ns
                 born_ns = now_ns - (wall_ns - made_ns if is_known else 0)
             entries.append(Entry(number, level, Outgoing("alert", topic, payload), born_ns))

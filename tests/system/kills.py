@@ -58,7 +58,7 @@ durability = "{durability}"
 every_s = 0.1
 """
 RATE_HZ, FLIP = 1000, 2  # 500 alerts a second
-LAST_S = 30.0
+LAST_S = 120.0  # a first start compiles the kernels
 
 
 class Seen(msgspec.Struct):

@@ -1,0 +1,142 @@
+"""`edge service`: a pipeline file as a systemd service. Writes units and calls systemctl and journalctl."""
+
+import grp
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.errors import TransportError
+
+UNITS = ("edge@.service", "edge-safe@.service")
+_HOMES = ("/home", "/root", "/run/user")
+_SERIAL_GROUPS = ("dialout", "uucp")
+
+service = typer.Typer(help="A pipeline file as a systemd service.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="of the service: edge@NAME", show_default=False)]
+
+
+@service.command("install")
+def install(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="pipeline file; it stays where it is", show_default=False)],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="of the service edge@NAME; default: the file's `name`")] = None,
+    units: Annotated[Path, typer.Option("--unit-dir", metavar="DIR", help="where units are written")] = Path("/etc/systemd/system"),
+    start: Annotated[bool, typer.Option("--start/--no-start", help="enable and start it")] = True,
+) -> None:
+    """Check a pipeline file, write its units, and start it now and at every boot."""
+    from edge.config.load import load
+
+    config = load(file)
+    instance = name or config.name
+    place = config.process
+    target = file.resolve()
+    _check_reachable(target)
+    folder = units / f"edge@{instance}.service.d"
+    try:
+        for unit in UNITS:
+            units.mkdir(parents=True, exist_ok=True)
+            (units / unit).write_text(unit_text(unit))
+        for drop_in, option in ((folder, ""), (units / f"edge-safe@{instance}.service.d", "--safe ")):
+            drop_in.mkdir(parents=True, exist_ok=True)
+            (drop_in / "10-file.conf").write_text(drop_in_text(target, option, place.priority))
+    except OSError as fault:
+        raise TransportError(f"{units}: cannot be written: {fault.strerror}; run this as root, or give --unit-dir") from fault
+    typer.echo(f"wrote {', '.join(str(units / unit) for unit in UNITS)} and {folder}/10-file.conf")
+    if start:
+        _systemctl("daemon-reload")
+        _systemctl("enable", "--now", f"edge@{instance}.service")
+        typer.echo(f"edge@{instance} is started, now and at every boot: edge service status {instance}")
+
+
+@service.command("status")
+def status(name: Name) -> None:
+    """What systemd knows of a service; exit code 3 when it does not run."""
+    tool = _tool("systemctl")
+    raise typer.Exit(subprocess.run([tool, "--no-pager", "--lines=5", "status", f"edge@{name}.service"], check=False).returncode)  # noqa: S603
+
+
+@service.command("logs")
+def logs(
+    name: Name,
+    stream: Annotated[str | None, typer.Option("--stream", metavar="NAME", help="only what concerns this stream")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="how many")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until Ctrl-C")] = False,
+) -> None:
+    """Log lines of a service, and of its safe mode."""
+    tool = _tool("journalctl")
+    command = [tool, "--no-pager", f"--lines={lines}", f"--unit=edge@{name}.service", f"--unit=edge-safe@{name}.service"]
+    command += ["--follow"] if follow else []
+    command += [f"EDGE_STREAM={stream}"] if stream else []
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603
+
+
+def unit_text(unit: str) -> str:
+    """A unit as it is shipped: beside this module in a wheel, in deploy/ in a checkout."""
+    here = Path(__file__)
+    for folder in (here.parent / "units", here.parents[2] / "deploy"):
+        if (folder / unit).is_file():
+            return (folder / unit).read_text()
+    raise TransportError(f"{unit} is missing from this installation")
+
+
+def drop_in_text(file: Path, option: str, priority: int | None) -> str:
+    """What makes an instance: whose interpreter, which file, and how much of the machine.
+
+    Args:
+        file: absolute.
+        option: before the file, with a space after it.
+        priority: real-time priority that the file asks for.
+    """
+    # The name in the virtual environment, not what it links to: only that one finds the packages.
+    python = shutil.which(sys.executable) or sys.executable
+    lines = ["[Service]", "ExecStart=", f"ExecStart={_quoted(python)} -m edge run {option}{_quoted(str(file))}"]
+    if any(path.startswith(_HOMES) for path in (str(file), python, sys.prefix, sys.base_prefix)):
+        lines.append("ProtectHome=read-only")
+    if group := next((one for one in _SERIAL_GROUPS if _has_group(one)), None):
+        lines.append(f"SupplementaryGroups={group}")
+    if priority is not None:
+        lines.append(f"LimitRTPRIO={priority}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """For ExecStart=, which knows % and $ and C escapes."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$") + '"'
+
+
+def _check_reachable(file: Path) -> None:
+    """A service user is nobody's friend: every folder above the file must be open to others."""
+    for path in (file, Path(sys.base_prefix), Path(sys.prefix)):
+        for folder in (path, *path.parents):
+            mode = folder.stat().st_mode
+            if not mode & (0o001 if folder.is_dir() else 0o004):
+                what = "search" if folder.is_dir() else "read"
+                raise TransportError(
+                    f"{folder}: a service user may not {what} it; move {path} to /etc/edge or /opt/edge, or chmod o+rx {folder}"
+                )
+
+
+def _has_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _systemctl(*arguments: str) -> None:
+    done = subprocess.run([_tool("systemctl"), *arguments], check=False, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise TransportError(f"systemctl {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None or not os.path.isdir("/run/systemd/system"):
+        raise TransportError(f"{name}: systemd does not run here; the units are in deploy/, for a machine on which it does")
+    return found

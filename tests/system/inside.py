@@ -1,0 +1,130 @@
+"""What runs inside the booted system, as a oneshot unit: drives the service as an operator would, notes what it saw, and powers off.
+
+Standard library only: the system has its own Python. ``inside.py RESULTS BOOT``; BOOT is 1 or 2.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+UNIT = "edge@guard.service"
+WAIT_S = 240
+
+
+def shell(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False, **options)
+    return done.stdout.strip()
+
+
+def show(unit, *names):
+    lines = shell("systemctl", "show", unit, *(f"--property={name}" for name in names)).splitlines()
+    found = dict(line.split("=", 1) for line in lines)
+    return [found.get(name, "") for name in names]
+
+
+def until(condition, timeout_s=WAIT_S):
+    """How long it took in seconds, or None."""
+    start = time.monotonic()
+    while time.monotonic() - start < timeout_s:
+        if condition():
+            return round(time.monotonic() - start, 2)
+        time.sleep(0.05)
+    return None
+
+
+def is_active(unit=UNIT):
+    return shell("systemctl", "is-active", unit) == "active"
+
+
+def alert(seq):
+    """Whether a hot sensor makes an alert: the sensor sends until one is heard."""
+    reader = subprocess.Popen(["mosquitto_sub", "-t", "d/a/alerts", "-C", "1", "-W", "30", "-q", "1"], stdout=subprocess.PIPE, text=True)
+    for number in range(200):
+        frame = {"seq": seq + number, "t": time.time_ns(), "x": float(number % 2)}
+        shell("mosquitto_pub", "-t", "d/a/s", "-m", json.dumps(frame))
+        if reader.poll() is not None:
+            break
+        time.sleep(0.05)
+    out, _ = reader.communicate(timeout=60)
+    return json.loads(out)["name"] if out.strip() else ""
+
+
+def status_of(name):
+    out = shell("mosquitto_sub", "-t", f"edge/{name}/status", "-C", "1", "-W", "30")
+    return json.loads(out) if out else {}
+
+
+def first_boot(seen):
+    seen["mosquitto"] = until(lambda: is_active("mosquitto.service"), 30)
+    start = time.monotonic()
+    seen["start"] = subprocess.run(["systemctl", "start", UNIT], check=False, capture_output=True, timeout=WAIT_S).returncode
+    seen["start_s"] = round(time.monotonic() - start, 1)
+    seen["state"], seen["status_text"], seen["user"] = show(UNIT, "ActiveState", "StatusText", "DynamicUser")
+    seen["alert"] = alert(0)
+    seen["outbox"] = status_of("guard").get("outbox", {})
+    seen["files"] = sorted(path.name for path in Path("/var/lib/private/edge/guard").iterdir())
+    journal = shell("journalctl", "-o", "json", "EDGE_PIPELINE=guard").splitlines()
+    seen["journal_lines"] = len(journal)
+    seen["journal"] = json.loads(journal[-1]) if journal else {}
+    seen["security"] = shell("systemd-analyze", "security", UNIT, "--no-pager").splitlines()[-1]
+    hang(seen)
+    crash(seen)
+    subprocess.run(["systemctl", "start", "edge@probe.service"], check=False, timeout=WAIT_S)
+    until(lambda: show("edge@probe.service", "ActiveState")[0] in ("inactive", "failed"), 120)
+    found = [line for line in shell("journalctl", "-o", "cat", "-u", "edge@probe.service").splitlines() if line.startswith("{")]
+    seen["probe"] = json.loads(found[-1]) if found else shell("journalctl", "-o", "cat", "-u", "edge@probe.service")
+    storm(seen)
+    seen["enable"] = subprocess.run(["systemctl", "enable", UNIT], check=False, capture_output=True).returncode
+
+
+def hang(seen):
+    pid, restarts = show(UNIT, "MainPID", "NRestarts")
+    os.kill(int(pid), 19)  # SIGSTOP
+    seen["hang_seen_s"] = until(lambda: show(UNIT, "MainPID")[0] != pid)
+    seen["hang_back_s"] = until(lambda: show(UNIT, "ActiveState", "SubState") == ["active", "running"])
+    seen["hang_restarts"] = int(show(UNIT, "NRestarts")[0]) - int(restarts)
+    seen["hang_reason"] = "watchdog" in shell("journalctl", "-u", UNIT, "-o", "cat").lower()
+    seen["hang_alert"] = alert(10_000)
+
+
+def crash(seen):
+    pid = show(UNIT, "MainPID")[0]
+    os.kill(int(pid), 9)
+    seen["crash_back_s"] = until(lambda: show(UNIT, "MainPID", "SubState")[0] not in ("0", pid) and show(UNIT, "SubState")[0] == "running")
+    seen["crash_alert"] = alert(20_000)
+
+
+def storm(seen):
+    """A service that fails at once, every time."""
+    subprocess.run(["systemctl", "start", "--no-block", "edge@broken.service"], check=False)
+    seen["storm_s"] = until(lambda: is_active("edge-safe@broken.service"), 120)
+    seen["storm_state"], seen["storm_result"], seen["storm_restarts"] = show("edge@broken.service", "ActiveState", "Result", "NRestarts")
+    seen["safe_state"] = status_of("broken").get("state", "")
+    subprocess.run(["systemctl", "stop", "edge-safe@broken.service"], check=False)
+
+
+def second_boot(seen):
+    seen["back_s"] = until(is_active)
+    seen["alert"] = alert(30_000)
+    seen["state_files"] = sorted(path.name for path in Path("/var/lib/private/edge/guard").iterdir())
+
+
+def main():
+    results, boot = Path(sys.argv[1]), int(Path("/boot-number").read_text())
+    seen = {}
+    try:
+        (first_boot if boot == 1 else second_boot)(seen)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, it must reach the test
+        seen["fault"] = repr(fault)
+    (results / f"boot{boot}.log").write_text(shell("journalctl", "--no-pager", "-b"))
+    (results / f"boot{boot}.json").write_text(json.dumps(seen, indent=1))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        subprocess.run(["systemctl", "poweroff", "--no-block"], check=False)
