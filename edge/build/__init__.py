@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
+from edge.build.models import choose, life_of, note_start
 from edge.build.outbox import outbox_of
 from edge.build.safe import safe_config
 from edge.clean.cleaner import Cleaner
@@ -30,8 +31,6 @@ from edge.features.device_table import DeviceTable
 from edge.features.plan import FeaturePlan, StreamShape
 from edge.features.rolling import RollingFeatures
 from edge.inference.admissions import Admissions
-from edge.inference.bundle import load_bundle
-from edge.inference.variants import Inference
 from edge.messages import Block, RawMessage
 from edge.pipeline.batch import Batch
 from edge.pipeline.decisions import Decisions
@@ -120,18 +119,25 @@ def daemon(
         if config.outbox != configs[0].outbox:
             _log.warning("[outbox] has changed: restart the daemon for it to take effect")
         try:
-            return plan_of(config, admissions)
+            return plan_of(config, admissions, unfit if len(configs) == 1 else "")
         except ConfigError as fault:
             raise ConfigError(fault.problems, str(path)) from fault
 
+    unfit = "" if is_safe else note_start(load_config(Path(path)))
     plan = rebuild()
     plan.is_safe = is_safe
     return Daemon(plan, rebuild, outbox_of(configs[0]), notifier or Notifier.from_environment(), tap)
 
 
-def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan:
-    """What the daemon needs for a config; the pipeline is warm. A model that was admitted before is neither proved nor timed again."""
-    pipeline = pipeline_of(config, admissions=admissions)
+def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: str = "") -> Plan:
+    """What the daemon needs for a config; the pipeline is warm. A model that was admitted before is neither proved nor timed again.
+
+    Args:
+        config: whole.
+        admissions: what was admitted before.
+        unfit: why no model may act, see edge.build.models.note_start.
+    """
+    pipeline = pipeline_of(config, admissions=admissions, unfit=unfit)
     warm_up(pipeline)
     status = config.publish.status
     subscriptions: list[tuple[str, int]] = [(TopicTemplate(s.topic).subscription, s.qos) for s in config.streams.values()]
@@ -146,6 +152,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None) -> Plan
         _watcher(config, pipeline),
     )
     plan.alert_topic = config.outbox.topic or f"edge/{config.name}/alerts"
+    plan.models = life_of(config, pipeline)
     plan.place = Place(config.process.priority, tuple(config.process.cpu), config.process.lock_memory)
     return plan
 
@@ -155,7 +162,7 @@ def _watcher(config: RuntimeConfig, pipeline: Pipeline) -> TableWatcher | None:
     return None if pipeline.tables is None else TableWatcher(pipeline.tables, files)
 
 
-def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None, admissions: Admissions | None = None) -> Pipeline:
+def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None, admissions: Admissions | None = None, unfit: str = "") -> Pipeline:
     """A config as a pipeline.
 
     Raises:
@@ -163,7 +170,7 @@ def pipeline_of(config: RuntimeConfig, *, boot_id: str | None = None, admissions
         ConfigError: a rule names a score that does not exist.
     """
     try:
-        return _pipeline_of(config, boot_id or secrets.token_hex(4), Pipeline, RollingFeatures, admissions)
+        return _pipeline_of(config, boot_id or secrets.token_hex(4), Pipeline, RollingFeatures, admissions, unfit=unfit)
     except ValueError as fault:  # a room refuses its values although the file passed the check
         raise ConfigError([Problem(config.name, str(fault))]) from fault
 
@@ -218,12 +225,13 @@ def _pipeline_of(
     features: type[RollingFeatures],
     admissions: Admissions | None = None,
     tables: Mapping[str, DeviceTable] | None = None,
+    unfit: str = "",
 ) -> P:
     plan = feature_plan(config)
     budget_ns = int(config.budget_ms * _NS_PER_MS)
-    model = _model(config, plan, budget_ns, admissions or Admissions())
+    chosen = choose(config, plan, budget_ns, admissions or Admissions(), unfit)
     policy = Policy(
-        rule_specs(config.rules, model.labels if model is not None else (), plan.names),
+        rule_specs(config.rules, chosen.labels, plan.names),
         config.lanes,
         longest_step_ns(config),
     )
@@ -234,7 +242,10 @@ def _pipeline_of(
         "smaller_model" in config.on_overrun,
         boot_id,
     )
-    decisions = Decisions(model, policy, Envelope(actuator_limits(config.actuators), config.lanes, boot_id), _outputs(config), lanes, terms)
+    envelope = Envelope(actuator_limits(config.actuators), config.lanes, boot_id)
+    decisions = Decisions(chosen.model, policy, envelope, _outputs(config), lanes, terms)
+    if chosen.trouble is not None:
+        decisions.host.begin_off(chosen.labels, chosen.unfit, chosen.trouble)
     intakes = [_intake(name, stream, plan, config) for name, stream in config.streams.items()]
     pipeline = kind(config.name, intakes, features(plan, config.lanes), decisions, lanes, config.tick_ms * _NS_PER_MS)
     if config.tables:
@@ -286,13 +297,6 @@ def _intake(name: str, stream: Stream, plan: FeaturePlan, config: RuntimeConfig)
         codec = TelemetryCodec(len(channels), stream.max_rows, stream.max_bytes)
     block = Block(len(channels), stream.max_rows)
     return TelemetryIntake(name, topic, codec, gate, block, plan.stream_index[name], stream.rate_hz, is_synced)
-
-
-def _model(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int, admissions: Admissions) -> Inference | None:
-    if config.model is None:
-        return None
-    bundle = load_bundle(Path(config.model.bundle), config.model.version)
-    return admissions.admit(bundle, plan.names, plan.hash, budget_ns, config.lanes)
 
 
 def _outputs(config: RuntimeConfig) -> Outputs:

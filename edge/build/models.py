@@ -110,7 +110,7 @@ def life_of(config: RuntimeConfig, pipeline: Pipeline) -> Deployments | None:
     folder, budget_ns = Path(model.bundle), pipeline.decisions.terms.budget_ns
     running = host.active.model.version if host.active is not None else ""
     within_ns = min(budget_ns, read_manifest(folder, running or "active").budget_ns)
-    setting = Setting(folder, host.labels, len(plan.names), config.lanes, budget_ns, _thresholds(config, host.labels))
+    setting = Setting(folder, host.labels, len(plan.names), config.lanes, budget_ns, _thresholds(config, host.labels), model.shadow.nice)
     registry = Registry(folder, Wanted(plan.names, plan.hash, budget_ns))
     rollback, topic = model.rollback, f"edge/{config.name}/alerts"
     return Deployments(

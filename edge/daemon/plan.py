@@ -2,8 +2,10 @@
 
 import logging
 
+from edge.daemon.deployments import Deployments
 from edge.daemon.realtime import Place
 from edge.daemon.tables import TableWatcher
+from edge.messages import Outgoing
 from edge.pipeline.recipe import Pipeline
 from edge.transport.link import Settings
 
@@ -25,6 +27,7 @@ class Plan:
         place: of the process on its machine.
         alert_topic: of the outbox's own alerts.
         is_safe: safe mode.
+        models: keeps them as the registry says; None where the file says which version runs.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Plan:
         self.place = Place()
         self.alert_topic = ""
         self.is_safe = False
+        self.models: Deployments | None = None
 
     def look_after_tables(self, wall_ns: int) -> None:
         """Swap in tables that were read again; call often, between two frames.
@@ -53,12 +57,26 @@ class Plan:
         if self._watcher is not None:
             self._watcher.take(wall_ns)
 
+    def look_after_models(self, now_ns: int) -> list[Outgoing]:
+        """Switch to models that are ready; call often, between two frames. Returns what must be sent.
+
+        Args:
+            now_ns: CLOCK_MONOTONIC.
+        """
+        return self.models.look(now_ns) if self.models is not None else []
+
     def tell(self) -> None:
         """Log who runs, and what memory its lanes take for good."""
         name, boot_id, lanes = self.pipeline.name, self.pipeline.decisions.terms.boot_id, len(self.pipeline.lanes.devices)
         _log.info("%s runs, boot id %s; the windows of %d lanes take %.1f MB", name, boot_id, lanes, self.pipeline.features.nbytes / 1e6)
 
-    def close(self) -> None:
-        """This plan is over."""
+    def close(self, *, is_orderly: bool = True) -> None:
+        """This plan is over.
+
+        Args:
+            is_orderly: it was told to end.
+        """
+        if self.models is not None:
+            self.models.close(is_orderly=is_orderly)
         if self._watcher is not None:
             self._watcher.close()

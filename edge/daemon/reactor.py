@@ -92,7 +92,7 @@ class Daemon:
             self._outbox.close()
             gc.enable()
             gc.unfreeze()
-            self._plan.close()
+            self._plan.close(is_orderly=self._stop_at_ns != 0)
             self._wake.close()
             self._selector.close()
 
@@ -137,6 +137,8 @@ class Daemon:
         if now_ns >= self._next_status_ns:
             self._next_status_ns = now_ns + int(self._plan.status_every_s * 1e9)
             self._publish_status(now_ns)
+        if not self._stop_at_ns:
+            self._send(self._plan.look_after_models(now_ns))
         self._plan.look_after_tables(now_ns + self._pipeline.decisions.wall_offset_ns)
         self._take_rebuilt(now_ns)
         self._notifier.alive(now_ns)
@@ -210,12 +212,16 @@ class Daemon:
         self._pipeline.run_on(time.monotonic_ns, wall_offset_ns)
         self._pipeline.decisions.emit = self._send
         self._plan.tell()
+        if self._plan.models is not None:
+            self._plan.models.reload = self.reload
         self._outbox_watch.topic = self._plan.alert_topic
         self._notices = Notices(self._pipeline)
 
     def _publish_status(self, now_ns: int) -> None:
         report = status(self._pipeline, now_ns - self._started_ns)
-        state = "safe mode" if self._plan.is_safe else "running"
+        if self._plan.models is not None:
+            report["models"] = self._plan.models.status()
+        state = "safe mode" if self._plan.is_safe or self._pipeline.decisions.host.is_off else "running"
         report["state"] = "stopping" if self._stop_at_ns else state if self._transport.is_up else "waiting for the broker"
         link = {"state": self._transport.state, "connects": self._transport.connects}
         report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb(), "outbox": self._outbox.report()}
@@ -280,6 +286,8 @@ class Daemon:
             for line in str(rebuilt).splitlines():
                 _log.error("reload refused: %s", line)
             _log.error("reload refused: the old file stays in force")
+            if self._plan.models is not None:
+                self._plan.models.reload_refused(str(rebuilt))
         else:
             self._adopt(rebuilt, now_ns)
         if self._rebuilder.is_wanted:

@@ -35,6 +35,7 @@ class Setting(msgspec.Struct, frozen=True):
         lanes: devices.
         budget_ns: of one inference.
         thresholds: of the rules on scores.
+        nice: of the process, 0 to 19.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Setting(msgspec.Struct, frozen=True):
     lanes: int
     budget_ns: int
     thresholds: Sequence[Threshold]
+    nice: int = 19
 
 
 class Trial:
@@ -65,6 +67,7 @@ class Trial:
         self.layout = Layout(len(setting.labels), setting.features)
         slots = max(16, min(SLOTS, _RING_BYTES // self.layout.nbytes))
         self.ring = RingWriter(slots, self.layout.nbytes)
+        self._nice = setting.nice
         self.report: Report | None = None
         self.failure = ""
         self.deaths = 0
@@ -141,7 +144,7 @@ class Trial:
         self._heard, self._heard_s = b"", time.monotonic()
         env = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_IT}
         env |= _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
-        command = [sys.executable, "-P", "-m", MODULE, str(self.ring.descriptor)]
+        command = [sys.executable, "-P", "-m", MODULE, str(self.ring.descriptor), str(self._nice)]
         process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.PIPE,

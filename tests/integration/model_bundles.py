@@ -14,7 +14,7 @@ RARE = 100.0  # a mean above this is where the bad ones are bad
 
 PIPELINE = """
 name = "guard"
-budget_ms = 50
+budget_ms = 3000
 tick_ms = 10
 
 [streams.temp]
@@ -39,6 +39,9 @@ window_frames = 20
 windows = 2
 settle_s = 600
 
+[model.shadow]
+nice = 0
+
 [[rules]]
 name = "hot"
 score = "hot"
@@ -61,9 +64,9 @@ topic = "plant/{device}/cmd/fan"
 unit = "1"
 min = 0.0
 max = 1.0
-ttl_ms = 300
+ttl_ms = 4000
 safe_value = 0.3
-stale_ms = 400
+stale_ms = 5000
 rearm_ms = 0
 
 [publish.predictions]
@@ -87,7 +90,7 @@ def model(gain: float = 0.1, rare: str = "", bias: float = -6.0) -> bytes:
 
     Args:
         gain, bias: of the sigmoid.
-        rare: ``slow``: some hundred ms of work; ``nan``; ``fail``: a run that does not succeed; ``constant`` everywhere.
+        rare: ``slow``: more than half a second of work; ``nan``; ``fail``: a run that does not succeed; ``constant`` everywhere.
     """
     weights = np.array([[-gain, gain], [0, 0]], np.float32)
     nodes = [helper.make_node("Gemm", ["features", "w", "b"], ["logits"])]
@@ -134,7 +137,7 @@ def model(gain: float = 0.1, rare: str = "", bias: float = -6.0) -> bytes:
         tensors += [
             _tensor("big", (rng.normal(size=(256, 256)) / 16).astype(np.float32)),
             _tensor("first", np.zeros((64, 256), np.float32)),
-            _tensor("turns", np.array(1500, np.int64)),
+            _tensor("turns", np.array(6000, np.int64)),
             _tensor("true", np.bool_(1)),
             _tensor("scalar", np.array([], np.int64)),
             _tensor("axes", np.array([0, 1], np.int64)),
@@ -161,12 +164,23 @@ def expected(rows, gain=0.1, bias=-6.0, is_constant=False):
     return powers / powers.sum(1, keepdims=True)
 
 
-def write(folder: Path, version: str, rare: str = "", gain: float = 0.1, budget_ms: float = 20.0) -> None:
+RECIPE = [{"stream": "temp", "channels": ["celsius"], "window": 4, "stats": ["mean", "max"]}]
+OTHER = [{"stream": "temp", "channels": ["celsius"], "window": 8, "stats": ["mean", "min"]}]
+
+
+def write_other_features(folder: Path, version: str) -> None:
+    """A version that takes other windows."""
+    write(folder, version, recipe=OTHER, features=("temp.celsius.mean.8", "temp.celsius.min.8"))
+
+
+def write(folder: Path, version: str, rare: str = "", gain: float = 0.1, budget_ms: float = 300.0, recipe=(), features=FEATURES) -> None:
     """One version in a folder of its own, ``folder/thermo/version``, to be installed or to be there at once."""
     made = BundleWriter(folder / "thermo", version, description="calm or hot", source="none", licence="CC0-1.0", budget_ms=budget_ms)
     made.set_input("features", "temperatures")
     made.add_output("scores", LABELS, "probability of each state")
     rows = np.random.default_rng(7).uniform(20, 80, (8, 2)).astype(np.float32)
-    made.set_features(FEATURES, ("degC", "degC"))
+    made.set_features(features, ("degC", "degC"))
+    if recipe:
+        made.set_recipe(list(recipe))
     made.add_variant("full", model(gain, rare), expected(rows.astype(np.float64), gain, is_constant=rare == "constant"))
     made.write(rows, rtol=1e-3, atol=1e-4)
