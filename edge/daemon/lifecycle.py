@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 
+from edge.daemon.loading import Loader, is_fit
 from edge.daemon.orders import Asked, Order, Said
 from edge.daemon.trial import Setting, Trial
 from edge.errors import BundleError
-from edge.inference.bundle import read_manifest
 from edge.inference.choice import STATE_FILE
 from edge.inference.guard import Trouble
 from edge.inference.host import Event
-from edge.inference.proving import Proof, prove
-from edge.inference.sealed import load_proved
+from edge.inference.proving import Proof
 from edge.inference.shadow import Report
 from edge.inference.variants import Inference
 from edge.store.registry import Registry
@@ -57,6 +56,7 @@ class Lifecycle:
         self.rollbacks = 0
         self.name = asked.name
         self._registry, self._setting, self._asked = registry, setting, asked
+        self._loader = Loader(registry.folder, setting, asked)
         self._running = running
         self._state = registry.state()
         self.is_pinned = bool(self._state.pinned)
@@ -187,19 +187,16 @@ class Lifecycle:
 
     def _bring(self, version: str) -> None:
         try:
-            manifest = read_manifest(self._registry.folder, version)
-            is_same = manifest.feature_hash == self._asked.feature_hash and manifest.labels == self._setting.labels
-            if not is_same and self._asked.takes_other_features:
+            if not self._loader.is_alike(version) and self._asked.takes_other_features:
                 self._refuse_again(version)
+                self._reloading = version
                 self._tell(
                     "model.reload", f"model {version} has other features or labels: the file is read again, windows begin anew", version
                 )
                 self.orders.put(Order("reload"))
                 return
-            if manifest.labels != self._setting.labels:
-                given, wanted = ", ".join(manifest.labels), ", ".join(self._setting.labels)
-                raise BundleError(f"its labels are {given}; those at work are {wanted}: restart the daemon with it, or train it for them")
-            proof = self._prove(version)
+            self._loader.check_labels(version)
+            proof = self._loader.prove(version)
         except BundleError as fault:
             self._refuse(version, str(fault))
             return
@@ -210,12 +207,12 @@ class Lifecycle:
 
     def _hand_over(self, proof: Proof) -> None:
         try:
-            model = self._load(proof)
+            model = self._loader.load(proof)
         except BundleError as fault:
             self._refuse(proof.version, str(fault))
             return
         self._running = proof.version
-        self.orders.put(Order("swap", model, good=self._state.last_known_good, budget_ns=self._budget_ns(proof.version)))
+        self.orders.put(Order("swap", model, good=self._state.last_known_good, budget_ns=self._loader.budget_ns(proof.version)))
 
     def _refuse(self, version: str, reason: str) -> None:
         at_work = f"{self._running} stays at work" if self._running else "no model is at work"
@@ -223,6 +220,8 @@ class Lifecycle:
         self._refuse_again(version)
         if self._state.active == version:
             self._roll_back(version, reason)
+        elif self._state.candidate is not None and self._state.candidate.version == version:
+            self._registry.clear_candidate(WHO, reason)
 
     def _roll_back(self, version: str, reason: str) -> None:
         """Write down that a version must not be active."""
@@ -240,47 +239,32 @@ class Lifecycle:
         if not good or good == self._running or not self._running:
             return
         try:
-            manifest = read_manifest(self._registry.folder, good)
-            if (manifest.feature_hash, manifest.labels) == (self._asked.feature_hash, self._setting.labels):
-                model = self._load(self._prove(good))
-                self.orders.put(Order("warm", model, budget_ns=self._budget_ns(good)))
+            if self._loader.is_alike(good):
+                model = self._loader.load(self._loader.prove(good))
+                self.orders.put(Order("warm", model, budget_ns=self._loader.budget_ns(good)))
         except BundleError as fault:
             _log.warning("model %s, which ran well last, cannot be kept warm: %s", good, fault)
-
-    def _prove(self, version: str) -> Proof:
-        asked = self._asked
-        return prove(self._registry.folder, version, asked.features, asked.feature_hash, self._setting.budget_ns)
-
-    def _load(self, proof: Proof) -> Inference:
-        model = load_proved(self._registry.folder, proof, self._setting.lanes)
-        if self._asked.cascade is not None:
-            model.set_cascade(*self._asked.cascade)
-        return model
-
-    def _budget_ns(self, version: str) -> int:
-        return min(self._setting.budget_ns, read_manifest(self._registry.folder, version).budget_ns)
 
     # -- trials ------------------------------------------------------------------------------------------------------------------
 
     def _begin_shadow(self, version: str) -> None:
         try:
-            self._begin_trial(self._prove(version), is_probation=False)
+            self._begin_trial(self._loader.prove(version), is_probation=False)
         except BundleError as fault:
             self._refuse(version, f"{fault} (as a candidate)")
 
     def _begin_canary(self, version: str, share: float) -> None:
         try:
-            model = self._load(self._prove(version))
-            if model.labels != self._setting.labels:
-                raise BundleError(f"its labels are {', '.join(model.labels)}; those at work are {', '.join(self._setting.labels)}")
+            self._loader.check_labels(version)
+            model = self._loader.load(self._loader.prove(version))
         except BundleError as fault:
             self._refuse(version, f"{fault} (as a candidate)")
             return
         self._canary = version
-        self.orders.put(Order("canary", model, share, budget_ns=self._budget_ns(version)))
+        self.orders.put(Order("canary", model, share, budget_ns=self._loader.budget_ns(version)))
 
     def _begin_trial(self, proof: Proof, *, is_probation: bool) -> None:
-        self._trial, self._shown = Trial(self._setting, proof, self._budget_ns(proof.version)), None
+        self._trial, self._shown = Trial(self._setting, proof, self._loader.budget_ns(proof.version)), None
         self._is_probation = is_probation
         self.orders.put(Order("feed", trial=self._trial))
         what = f"answers {self._asked.probation.frames} live vectors beside" if is_probation else "is a shadow of"
@@ -306,7 +290,7 @@ class Lifecycle:
         elif trial.failure:
             self._end_trial()
             self._refuse(trial.version, f"gave up being a shadow: {trial.failure}")
-        elif report is not None and self._asked.promotes and self._is_fit(report):
+        elif report is not None and self._asked.promotes and is_fit(report, self._asked):
             self._promote(trial.version, report)
 
     def _judge_probation(self, trial: Trial, report: Report | None) -> None:
@@ -318,11 +302,6 @@ class Lifecycle:
         elif report is not None and probation.is_passed(report):
             self._end_trial()
             self._hand_over(trial.proof)
-
-    def _is_fit(self, report: Report) -> bool:
-        asked = self._asked
-        is_sound = not report.not_finite and not report.failed and not report.is_frozen
-        return is_sound and report.n >= asked.min_frames and report.agreement >= asked.agreement and report.p99_ms <= asked.p99_ms
 
     def _promote(self, version: str, report: Report) -> None:
         why = f"agreed on {report.agreement:.2%} of {report.n} vectors, p99 {report.p99_ms:.3f} ms"
