@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from edge.build.models import choose, life_of, note_start
+from edge.build.monitoring import monitoring_of
 from edge.build.outbox import outbox_of
 from edge.build.safe import safe_config
 from edge.clean.cleaner import Cleaner
@@ -141,6 +142,8 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: 
     warm_up(pipeline)
     status = config.publish.status
     subscriptions: list[tuple[str, int]] = [(TopicTemplate(s.topic).subscription, s.qos) for s in config.streams.values()]
+    if config.labels is not None:
+        subscriptions.append((TopicTemplate(config.labels.topic).subscription, config.labels.qos))
     largest = max(stream.max_bytes for stream in config.streams.values())
     plan = Plan(
         pipeline,
@@ -248,6 +251,7 @@ def _pipeline_of(
         decisions.host.begin_off(chosen.labels, chosen.unfit, chosen.trouble)
     intakes = [_intake(name, stream, plan, config) for name, stream in config.streams.items()]
     pipeline = kind(config.name, intakes, features(plan, config.lanes), decisions, lanes, config.tick_ms * _NS_PER_MS)
+    decisions.monitoring = monitoring_of(config, decisions.model)
     if config.tables:
         rows = read_tables(config) if tables is None else tables
         pipeline.tables = TableJoin(pipeline.features, lanes, joined_tables(config, rows))

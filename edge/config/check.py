@@ -8,6 +8,7 @@ import math
 from edge.config.check_broker import check_broker
 from edge.config.check_features import check_features
 from edge.config.check_model import Target, check_model
+from edge.config.check_monitoring import check_monitoring
 from edge.config.check_outputs import check_actuators, check_rules
 from edge.config.check_streams import check_streams
 from edge.config.check_tables import check_tables
@@ -47,6 +48,7 @@ def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = 
     _check_lateness(config, found)
     check_rules(config, Target(labels, vector), found)
     check_topics(config, found)
+    check_monitoring(config, found, with_model=with_model)
 
 
 def _check_timing(config: RuntimeConfig, found: Findings) -> None:

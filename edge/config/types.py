@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from edge.config.lidar import Lidar
 from edge.config.models import Model
+from edge.config.monitoring import Drift, LabelsTable
 from edge.config.stored import OutboxTable
 
 _YEAR_MS = 31_622_400_000  # in ns it is far from the end of an int64
@@ -311,6 +312,8 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     tables: Annotated[dict[str, Table], Meta(description="values by device, from files")] = {}
     features: Annotated[list[Features], Meta(description="the feature vector, in order; the first entry's stream triggers decisions")] = []
     model: Annotated[Model | None, Meta(description="default: rules act on features alone")] = None
+    drift: Annotated[Drift, Meta(description="whether features and scores still look as in training")] = Drift()
+    labels: Annotated[LabelsTable | None, Meta(description="the truth, after the prediction; default: nobody sends it")] = None
     rules: Annotated[list[Rule], Meta(description="in order of priority for an actuator")] = []
     actuators: Annotated[dict[str, Actuator], Meta(description="outputs by name; anything else is refused")] = {}
     publish: Annotated[Publish, Meta(description="what is published beside alerts and commands")] = Publish()

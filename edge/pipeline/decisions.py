@@ -13,6 +13,7 @@ from edge.messages import Alert, Command, Intent, Origin, Outgoing, Prediction, 
 from edge.pipeline.alerts import alert_of, announcement
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.moment import Moment, Terms
+from edge.pipeline.monitoring import Monitoring
 from edge.policy import Notice, Policy
 from edge.safety import Envelope
 from edge.wire.outputs import Outputs
@@ -40,6 +41,7 @@ class Decisions:
         due: until when each decision must have left that was made on the clock and has not been handed over yet.
         safe: the last safe value of each device and actuator; while an output is latched it is repeated before it expires.
         ended_ns: when the last decision was complete, 0 for none since it was last set to zero.
+        monitoring: watches the model; None: nothing does.
         kept: predictions are appended here when it is a list.
         emit: takes what must be sent as soon as a decision is made, so that a command does not wait for the rest of its block; None:
             it is left in ``out``.
@@ -57,6 +59,7 @@ class Decisions:
         self.ended_ns = 0
         self.kept: list[Prediction] | None = None
         self.emit: Callable[[list[Outgoing]], None] | None = None
+        self.monitoring: Monitoring | None = None
         self._stamps: dict[int, int] = {}  # of the last decision of each lane, where the model carries states
         self.made = self.raised = self.cleared = self.commands = 0
         self.skipped: Counter = {}
@@ -107,6 +110,8 @@ class Decisions:
         if self.emit is not None and out:
             self.emit(out)
             out.clear()
+        if self.monitoring is not None:
+            self.monitoring.decided(moment, scores, vector, origin, self, out)
 
     def _infer(
         self, moment: Moment, vector: npt.NDArray[np.float32], started: int, due_ns: int, out: list[Outgoing]
@@ -188,6 +193,8 @@ class Decisions:
         self.policy.reset(lane)
         self._stamps.pop(lane, None)
         self.host.forget(lane)
+        if self.monitoring is not None:
+            self.monitoring.forget(lane)
         for name in [name for owner, name in self.safe if owner == device]:
             del self.safe[device, name]
         self.outputs.forget(lane, device)

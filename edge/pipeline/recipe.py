@@ -37,7 +37,9 @@ class Pipeline(PipelineState):
         self.decisions.at_ns = raw.received_ns
         route = self._routes.find(raw.topic)
         if route is None:
-            self.unrouted += 1
+            watch = self.decisions.monitoring
+            if watch is None or not watch.take(raw, self.lanes, self.decisions, out):
+                self.unrouted += 1
             return out
         intake = route.intake
         if raw.is_retained:

@@ -17,6 +17,8 @@ def status(pipeline: Pipeline, uptime_ns: int) -> dict[str, Any]:
     latency = times.summary()
     withheld = sum(pipeline.withheld.values())
     tables = {} if pipeline.tables is None else {"tables": pipeline.tables.status(decisions.at_ns + decisions.wall_offset_ns)}
+    watch = {} if decisions.monitoring is None else {"monitoring": decisions.monitoring.status()}
+    tables |= watch
     return tables | {
         "name": pipeline.name,
         "boot_id": decisions.terms.boot_id,

@@ -1,0 +1,103 @@
+"""What watches a model from beside the road of a frame: drift, and labels. Owns what is told of them; decides nothing."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.inference.drift import DriftEvent, DriftMonitor
+from edge.messages import Origin, Outgoing, RawMessage, Severity
+from edge.pipeline.labels import Labels
+from edge.pipeline.lanes import Lanes
+from edge.pipeline.moment import Moment
+from edge.topics import TopicTemplate
+
+
+class _Announces(Protocol):
+    def announce(self, name: str, severity: Severity, detail: str, origin: Origin, topic: str) -> Outgoing: ...
+
+
+class Told(msgspec.Struct, frozen=True):
+    """How events are told.
+
+    Args:
+        topic: of the alerts.
+        severity: of what begins; what ends is ``info``.
+    """
+
+    topic: str
+    severity: Severity
+
+
+class Monitoring:
+    """Watches one version of a model; frames that another one answered are left out.
+
+    Args:
+        version: whose references and labels these are.
+        told: how events are told.
+        drift, labels: None: not watched.
+        labels_topic: None without labels.
+    """
+
+    def __init__(
+        self, version: str, told: Told, drift: DriftMonitor | None, labels: Labels | None, labels_topic: TopicTemplate | None
+    ) -> None:
+        self.version, self.drift, self.labels = version, drift, labels
+        self.events: list[DriftEvent] = []
+        self._told, self._topic = told, labels_topic
+        self._origin = Origin()
+
+    def decided(
+        self,
+        moment: Moment,
+        scores: Sequence[float],
+        vector: npt.NDArray[np.float32],
+        origin: Origin,
+        announces: _Announces,
+        out: list[Outgoing],
+    ) -> None:
+        """A frame was decided on and its commands have left; what must be told is appended to ``out``."""
+        if origin.version != self.version:
+            return
+        self._origin = origin
+        if self.drift is not None:
+            self.drift.update(vector, scores)
+            self.events += self.drift.look(moment.stamp_ns)
+        if self.labels is not None:
+            self.labels.note(moment.lane, moment.seq, moment.stamp_ns, moment.now_ns, scores)
+        if self.events:
+            self._tell(announces, out)
+
+    def take(self, raw: RawMessage, lanes: Lanes, announces: _Announces, out: list[Outgoing]) -> bool:
+        """Take a message if it is a label."""
+        device = self._topic.match(raw.topic) if self._topic is not None else None
+        if device is None or self.labels is None:
+            return False
+        if raw.is_retained:
+            self.labels.refuse()
+            return True
+        self.labels.take(lanes.find(device), raw.payload, raw.received_ns)
+        if self.labels.events:
+            self.events += self.labels.events
+            self.labels.events.clear()
+            self._tell(announces, out)
+        return True
+
+    def forget(self, lane: int) -> None:
+        """Another device will have this lane."""
+        if self.labels is not None:
+            self.labels.forget(lane)
+
+    def status(self) -> dict[str, Any]:
+        """What is known, for the status."""
+        drift = {"drift": self.drift.summary()} if self.drift is not None else {}
+        return {"version": self.version} | drift | (self.labels.summary() if self.labels is not None else {})
+
+    def _tell(self, announces: _Announces, out: list[Outgoing]) -> None:
+        for event in self.events:
+            name = f"{event.kind}-drift" if event.state == "raised" else f"{event.kind}-drift-over"
+            severity: Severity = self._told.severity if event.state == "raised" else "info"
+            out.append(announces.announce(name, severity, event.detail, self._origin, self._told.topic))
+        self.events.clear()
