@@ -55,6 +55,10 @@ class BundleError(EdgeError):
     """A model bundle cannot be admitted; the message names the file and what would be right."""
 
 
+class TooSlowError(BundleError):
+    """Everything about a bundle holds but its speed on this device, now."""
+
+
 class InferenceFault(EdgeError):
     """A model ran and its output cannot be used. Counted per frame, never fatal.
 

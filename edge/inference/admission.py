@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import BundleError, InferenceFault
+from edge.errors import BundleError, InferenceFault, TooSlowError
 from edge.inference.bundle import Bundle, Report, quiet
 from edge.inference.golden import GoldenVectors, read_golden
 from edge.inference.session import Run, Session, Tensors
@@ -59,7 +59,8 @@ def admit(
         The model with the variants that fit, warm.
 
     Raises:
-        BundleError: the features differ, a graph is not what the manifest says, a golden output is off, or no variant is fast enough.
+        BundleError: the features differ, a graph is not what the manifest says, or a golden output is off.
+        TooSlowError: no variant is fast enough, and all else holds.
     """
     manifest = bundle.manifest
     if feature_hash is not None:
@@ -149,7 +150,7 @@ def _time(bundle: Bundle, golden: GoldenVectors, sessions: dict[str, Session], b
             report("excluded", found)
             _log.warning("%s, variant %s: excluded, too slow on this device", label, found)
     if not fitting:
-        raise BundleError(
+        raise TooSlowError(
             f"{bundle.folder}: no variant is fast enough on this device: {'; '.join(too_slow)}; "
             "add a smaller variant, or raise budget_ms in the manifest and in the pipeline file"
         )

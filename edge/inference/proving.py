@@ -21,7 +21,7 @@ from typing import IO, Annotated
 import msgspec
 from msgspec import Meta
 
-from edge.errors import BundleError
+from edge.errors import BundleError, TooSlowError
 from edge.inference.bundle import Report, quiet
 
 CHILD = "edge.inference.proving_child"
@@ -102,6 +102,7 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     more_s: float = 0.0
     error: str = ""
+    is_too_slow: bool = False
     proof: Proof | None = None
 
 
@@ -126,6 +127,7 @@ def prove(
 
     Raises:
         BundleError: the bundle is not admitted, takes more than it may, or brings the process down.
+        TooSlowError: it is not fast enough, and all else holds.
     """
     limits = limits or Limits()
     names = None if feature_names is None else list(feature_names)
@@ -162,7 +164,7 @@ class _Child:
         if self._answer is not None and self._answer.proof is not None:
             return msgspec.structs.replace(self._answer.proof, took_s=round(took_s, 3))
         if self._answer is not None:
-            raise BundleError(self._answer.error)
+            raise (TooSlowError if self._answer.is_too_slow else BundleError)(self._answer.error)
         how = self._end or self._how_it_died()
         raise BundleError(
             f"{self._where}: while it was proved, its process {how} after {took_s:.1f} s, the last thing done was {self._last}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.errors import BundleError
+from edge.errors import BundleError, TooSlowError
 from edge.inference.bundle import MAX_FILE_BYTES, Bundle, find_version, load_bundle
 from edge.inference.golden import MAX_ROWS
 from edge.inference.proving import Limits, Proof, Proven, Request, Said
@@ -42,7 +42,7 @@ def main() -> int:
     try:
         proof = _prove(request, say)
     except BundleError as e:
-        say(Said(error=_with_memory(str(e), request.limits)))
+        say(Said(error=_with_memory(str(e), request.limits), is_too_slow=isinstance(e, TooSlowError)))
         return 1
     except MemoryError:
         say(Said(error=_with_memory(f"{request.folder} {request.version}: MemoryError", request.limits)))

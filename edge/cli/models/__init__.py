@@ -8,7 +8,7 @@ from edge.errors import BundleError
 
 
 def check_bundle(folder: Path, version: str = "latest") -> int:
-    """Verify a bundle and time it on this machine; prints one line per check.
+    """Verify a bundle and time it on this machine, in a process of its own; prints one line per check.
 
     Args:
         folder: of all versions of a model, or of one version.
@@ -17,14 +17,13 @@ def check_bundle(folder: Path, version: str = "latest") -> int:
     Returns:
         0 if the bundle can be admitted, otherwise 1.
     """
-    from edge.inference.admission import admit
-    from edge.inference.bundle import load_bundle
     from edge.inference.manifest import MANIFEST
+    from edge.inference.proving import prove
 
     if (folder / MANIFEST).is_file():
         folder, version = folder.resolve().parent, folder.resolve().name
     try:
-        admit(load_bundle(folder, version, report=_print), report=_print)
+        prove(folder, version, report=_print)
     except BundleError as e:
         for line in str(e).splitlines():
             typer.echo(f"{'FAILED':<18} {line}")
