@@ -4,7 +4,8 @@ Owns thresholds, hysteresis, hold times and which rule speaks for an actuator. W
 a command of it. Knows no units, no topics' devices, and no clock: time is the sender's stamps.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from math import isfinite
 from typing import Literal
 
@@ -131,6 +132,7 @@ class Policy:
         actuators = list(dict.fromkeys(rule.actuator for rule in rules if rule.actuator))
         self._rules = tuple(_Rule.compiled(rule, actuators) for rule in rules)
         self.gap_ns = gap_ns or _NEVER_NS
+        self._schema = hashlib.sha256(msgspec.msgpack.encode(list(rules))).hexdigest()[:16]
         # Flat, indexed [lane * rules + rule]. A hold that is running has the stamps of its first and its latest value.
         slots = lanes * len(rules)
         self._active = [False] * slots
@@ -172,6 +174,42 @@ class Policy:
                 heard |= rule.bit
         return said or _NOTHING
 
+    def save(self, lane: int) -> bytes:
+        """Which rules of a lane are active, and which hold is running since when."""
+        n = len(self._rules)
+        slots = slice(lane * n, lane * n + n)
+        return msgspec.msgpack.encode(_Saved(1, self._schema, self._active[slots], self._first_ns[slots], self._latest_ns[slots]))
+
+    def restore(self, lane: int, state: bytes) -> None:
+        """Go on from a saved state. Whether an alert rule is active is not taken from it: see ``resume``.
+
+        Raises:
+            ValueError: the state is damaged, or of another version or other rules; nothing has changed.
+        """
+        try:
+            saved = msgspec.msgpack.decode(state, type=_Saved)
+        except (msgspec.DecodeError, RecursionError) as fault:
+            raise ValueError(f"not the state of rules: {fault}") from None
+        n = len(self._rules)
+        if saved.version != 1 or saved.rules != self._schema or {len(saved.active), len(saved.first_ns), len(saved.latest_ns)} - {n}:
+            raise ValueError("the state of other rules")
+        slots = slice(lane * n, lane * n + n)
+        was_told = self._active[slots]
+        self._active[slots] = [active if rule.bit else told for active, told, rule in zip(saved.active, was_told, self._rules, strict=True)]
+        self._first_ns[slots] = [None if active else first for active, first in zip(self._active[slots], saved.first_ns, strict=True)]
+        self._latest_ns[slots] = saved.latest_ns
+
+    def resume(self, lane: int, raised: Collection[str]) -> None:
+        """What was told of alert rules in an earlier run: these were raised and not cleared, and are not raised again.
+
+        Args:
+            lane: whose.
+            raised: names of rules.
+        """
+        for slot, rule in enumerate(self._rules, lane * len(self._rules)):
+            if rule.bit == 0 and rule.spec.name in raised:
+                self._active[slot], self._first_ns[slot] = True, None
+
     def reset(self, lane: int) -> None:
         """Forget a lane: no rule is active, no hold is running. Nothing is said about it."""
         n = len(self._rules)
@@ -192,6 +230,14 @@ class Policy:
         self._first_ns[slot] = None if is_active else first_ns
         self._latest_ns[slot] = stamp_ns
         return is_active
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    version: int
+    rules: str
+    active: list[bool]
+    first_ns: list[int | None]
+    latest_ns: list[int]
 
 
 class _Rule(msgspec.Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge.build.models import choose, life_of, note_start
 from edge.build.monitoring import monitoring_of
+from edge.build.checkpoint import keep_state
 from edge.build.outbox import outbox_of
 from edge.build.safe import safe_config
 from edge.clean.cleaner import Cleaner
@@ -127,7 +128,11 @@ def daemon(
     unfit = "" if is_safe else note_start(load_config(Path(path)))
     plan = rebuild()
     plan.is_safe = is_safe
-    return Daemon(plan, rebuild, outbox_of(configs[0]), notifier or Notifier.from_environment(), tap)
+    outbox = outbox_of(configs[0])
+    if not is_safe:
+        reported = outbox.journal.take_reported() if outbox.journal is not None else {}
+        plan.keeper = keep_state(configs[0], plan.pipeline, reported)
+    return Daemon(plan, rebuild, outbox, notifier or Notifier.from_environment(), tap)
 
 
 def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: str = "") -> Plan:

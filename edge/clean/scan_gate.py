@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +11,7 @@ from edge.errors import Reason
 from edge.messages import Scan
 
 _NO_STAMP = -(1 << 63)
+_STATE_VERSION = 1
 RESYNC_RUN = 8  # so many scans in a row with old stamps that rise are the new truth: 0.8 s at 10 Hz
 
 
@@ -104,6 +106,24 @@ class ScanGate:
         self._last[lane] = (scan.seq, scan.stamp_ns)
         self._old[lane] = (0, _NO_STAMP)
         return True
+
+    def save(self, lane: int) -> bytes:
+        """What a device sent last; not the whole scan that cut-off ones are filled from, which is soon another."""
+        return msgspec.msgpack.encode((_STATE_VERSION, *self._last[lane], *self._old[lane]))
+
+    def restore(self, lane: int, state: bytes) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: it is damaged or of another version; nothing has changed.
+        """
+        try:
+            version, seq, stamp, run, newest = msgspec.msgpack.decode(state, type=tuple[int, int, int, int, int])
+        except (msgspec.DecodeError, RecursionError) as fault:
+            raise ValueError(f"not the state of a gate of scans: {fault}") from None
+        if version != _STATE_VERSION:
+            raise ValueError("the state of a gate of another version")
+        self._last[lane], self._old[lane] = (seq, stamp), (run, newest)
 
     def reset(self, lane: int) -> None:
         """Forget a device."""

@@ -85,7 +85,9 @@ def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
     model = config.model and msgspec.structs.replace(config.model, **_joined(config.model, ("bundle",), base))
     tables = {name: msgspec.structs.replace(table, **_joined(table, ("path",), base)) for name, table in config.tables.items()}
     outbox = msgspec.structs.replace(config.outbox, **_joined(config.outbox, ("path",), base))
-    config = msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables, outbox=outbox)
+    checkpoint = msgspec.structs.replace(config.checkpoint, **_joined(config.checkpoint, ("path",), base))
+    config = msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables)
+    config = msgspec.structs.replace(config, outbox=outbox, checkpoint=checkpoint)
     folders = {name: stream.scan.classifier for name, stream in config.streams.items()}
     return with_absolute_classifiers(config, {name: os.path.normpath(base / folder) for name, folder in folders.items() if folder})
 

@@ -25,3 +25,13 @@ class OutboxTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     topic: Annotated[
         str | None, Meta(description="of the outbox's own alerts (given up, not stored, damaged); default `edge/<name>/alerts`")
     ] = None
+
+
+class CheckpointTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The state of windows, gates, tracks and rules, so that a restart goes on where it was. See docs/reliability.md."""
+
+    path: Annotated[
+        str | None, Meta(description='file of the state; default: `<name>.checkpoint` in systemd\'s state directory, or none; "": none')
+    ] = None
+    every_s: Annotated[float, Meta(ge=0.1, le=3600, description="from one checkpoint to the next; one more is written at the end")] = 1.0
+    max_age_s: Annotated[float, Meta(gt=0, le=31_536_000, description="an older state is not used")] = 600.0

@@ -11,7 +11,7 @@ from msgspec import Meta
 from edge.config.lidar import Lidar
 from edge.config.models import Model
 from edge.config.monitoring import Drift, LabelsTable
-from edge.config.stored import OutboxTable
+from edge.config.stored import CheckpointTable, OutboxTable
 
 _YEAR_MS = 31_622_400_000  # in ns it is far from the end of an int64
 
@@ -319,3 +319,4 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     publish: Annotated[Publish, Meta(description="what is published beside alerts and commands")] = Publish()
     process: Annotated[Process, Meta(description="priority, cores and memory of `edge run`")] = Process()
     outbox: Annotated[OutboxTable, Meta(description="where alerts wait for the broker")] = OutboxTable()
+    checkpoint: Annotated[CheckpointTable, Meta(description="the state that a restart goes on from")] = CheckpointTable()

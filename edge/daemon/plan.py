@@ -3,6 +3,7 @@
 import logging
 
 from edge.daemon.deployments import Deployments
+from edge.daemon.keeper import Keeper
 from edge.daemon.realtime import Place
 from edge.daemon.tables import TableWatcher
 from edge.messages import Outgoing
@@ -27,6 +28,7 @@ class Plan:
         place: of the process on its machine.
         alert_topic: of the outbox's own alerts.
         is_safe: safe mode.
+        keeper: of the pipeline's state; None: a restart begins anew.
         models: keeps them as the registry says; None where the file says which version runs.
     """
 
@@ -46,6 +48,7 @@ class Plan:
         self.place = Place()
         self.alert_topic = ""
         self.is_safe = False
+        self.keeper: Keeper | None = None
         self.models: Deployments | None = None
 
     def look_after_tables(self, wall_ns: int) -> None:
@@ -80,3 +83,5 @@ class Plan:
             self.models.close(is_orderly=is_orderly)
         if self._watcher is not None:
             self._watcher.close()
+        if self.keeper is not None and is_orderly:
+            self.keeper.close()

@@ -140,6 +140,8 @@ class Daemon:
         if not self._stop_at_ns:
             self._send(self._plan.look_after_models(now_ns))
         self._plan.look_after_tables(now_ns + self._pipeline.decisions.wall_offset_ns)
+        if self._plan.keeper is not None and not self._stop_at_ns:
+            self._plan.keeper.look(now_ns)
         self._take_rebuilt(now_ns)
         self._notifier.alive(now_ns)
         self._hand_over()
@@ -226,6 +228,8 @@ class Daemon:
         link = {"state": self._transport.state, "connects": self._transport.connects}
         report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb(), "outbox": self._outbox.report()}
         report["alerts"] |= self._outbox.counts()
+        if self._plan.keeper is not None:
+            report["checkpoint"] = self._plan.keeper.status()
         self._notices.look(report, now_ns)
         self._notifier.status(self._transport.state)
         self._transport.send(Outgoing("status", self._plan.status_topic, msgspec.json.encode(report)))

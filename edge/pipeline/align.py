@@ -77,6 +77,18 @@ class Aligner:
             start = stop
         return found
 
+    def waiting(self, lane: int) -> tuple[int, list[tuple[int, Block, int]]]:
+        """The stamp that the trigger has passed, and what waits for it: stream, block, first row."""
+        return self._last[lane], [(one.stream, one.block, one.start) for queue in self._waiting[lane].values() for one in queue]
+
+    def put(self, lane: int, last: int, waiting: list[tuple[int, Block, int]]) -> None:
+        """Put back what ``waiting`` gave."""
+        self.forget(lane)
+        self._last[lane] = last
+        for stream, block, start in waiting:
+            self._waiting[lane].setdefault(stream, deque()).append(_Waiting(stream, block, start))
+            self._rows[lane] += block.n - start
+
     def forget(self, lane: int) -> None:
         """The device gives up its lane."""
         self._last[lane] = _LONG_AGO

@@ -53,6 +53,10 @@ class EgoMotion:
         """The motion that was known at a time."""
         return Ego(self._find("speed", lane, stamp_ns, math.nan), self._find("yaw_rate", lane, stamp_ns, 0.0))
 
+    def arrays(self, lane: int) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """Stamps and values of a device by name, in place."""
+        return {name: (self._stamps[name][lane], self._values[name][lane]) for name in self._sources}
+
     def reset(self, lane: int) -> None:
         """Forget a device."""
         for stamps in self._stamps.values():

@@ -1,0 +1,156 @@
+"""The state of a pipeline as a file: written by a thread of its own, whole or not at all; read once at the start.
+
+A file is a header (magic, version, checksum, length) and one MessagePack map. It is written beside the old one, synced and renamed, so that
+a kill or loss of power at any instant leaves the old one or the new one. Knows no pipeline: parts are bytes to it.
+"""
+
+import logging
+import os
+import queue
+import struct
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from edge.store.outbox_file import boottime_ns, kernel_id
+
+_log = logging.getLogger(__name__)
+
+_HEADER = struct.Struct("<8sIIQ")
+_MAGIC = b"edgestat"
+VERSION = 1
+MOST_BYTES = 4 << 30
+CLOSE_S = 2.0
+_SANE_NS = 1_577_836_800_000_000_000  # 2020: a wall clock before it was not set yet
+
+
+class Checkpoint(msgspec.Struct):
+    """What is in a file.
+
+    Args:
+        name: of the pipeline.
+        boot_ns, kernel, wall_ns: when it was taken: CLOCK_BOOTTIME, which start of the machine, Unix time.
+        lanes: parts by device.
+    """
+
+    name: str
+    boot_ns: int
+    kernel: str
+    wall_ns: int
+    lanes: dict[str, dict[str, bytes]]
+
+    @classmethod
+    def of(cls, name: str, lanes: dict[str, dict[str, bytes]]) -> "Checkpoint":
+        """Taken now."""
+        return cls(name, boottime_ns(), kernel_id(), time.time_ns(), lanes)
+
+    @property
+    def is_same_boot(self) -> bool:
+        """Whether the machine has not been started anew since."""
+        return bool(self.kernel) and self.kernel == kernel_id()
+
+    def age_s(self) -> float | None:
+        """How old it is; None when nobody can know, because the machine started anew and a clock was not set."""
+        if self.is_same_boot:
+            return (boottime_ns() - self.boot_ns) * 1e-9
+        now_ns = time.time_ns()
+        return (now_ns - self.wall_ns) * 1e-9 if _SANE_NS < self.wall_ns <= now_ns else None
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace a file, whole or not at all.
+
+    Raises:
+        OSError: it could not be written; the old one is still there.
+    """
+    body = msgspec.msgpack.encode(checkpoint)
+    new = path.with_name(f"{path.name}.new")
+    with new.open("wb") as file:
+        file.write(_HEADER.pack(_MAGIC, VERSION, zlib.crc32(body), len(body)))
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path) -> Checkpoint | None:
+    """What a file holds, or None when there is none.
+
+    Raises:
+        ValueError: it is damaged, or of another version.
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER.size)
+            if len(head) < _HEADER.size or head[: len(_MAGIC)] != _MAGIC:
+                raise ValueError("is no checkpoint")
+            _, version, check, length = _HEADER.unpack(head)
+            if version != VERSION:
+                raise ValueError(f"has version {version}; {VERSION} is known here")
+            if length > MOST_BYTES or length != os.fstat(file.fileno()).st_size - _HEADER.size:
+                raise ValueError("is cut off")
+            body = file.read(length)
+    except FileNotFoundError:
+        return None
+    if zlib.crc32(body) != check:
+        raise ValueError("is damaged")
+    try:
+        return msgspec.msgpack.decode(body, type=Checkpoint)
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise ValueError(f"is damaged: {fault}") from None
+
+
+class CheckpointWriter:
+    """Writes checkpoints off the loop; of those that wait, the newest is written.
+
+    Args:
+        path: of the file; its folder is made.
+
+    Attributes:
+        written, failed: how many were, and could not be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = self.failed = 0
+        self._due: queue.SimpleQueue[Checkpoint | None] = queue.SimpleQueue()
+        self._is_failing = False
+        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether one waits already."""
+        return not self._due.empty()
+
+    def post(self, checkpoint: Checkpoint) -> None:
+        """Write one; returns at once."""
+        self._due.put(checkpoint)
+
+    def close(self) -> None:
+        """Write what waits; gives up after ``CLOSE_S``."""
+        self._due.put(None)
+        self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        while (checkpoint := self._due.get()) is not None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write(self.path, checkpoint)
+            except OSError as fault:
+                self.failed += 1
+                if not self._is_failing:
+                    _log.error("checkpoint: %s: %s; after a kill the windows will start anew", self.path, fault.strerror)
+                self._is_failing = True
+            else:
+                self.written += 1
+                self._is_failing = False
