@@ -41,10 +41,12 @@ def is_active(unit=UNIT):
 
 def alert(seq):
     """Whether a hot sensor makes an alert: the sensor sends until one is heard."""
-    reader = subprocess.Popen(["mosquitto_sub", "-t", "d/a/alerts", "-C", "1", "-W", "30", "-q", "1"], stdout=subprocess.PIPE, text=True)
+    reader = subprocess.Popen(
+        ["mosquitto_sub", "-h", "127.0.0.1", "-t", "d/a/alerts", "-C", "1", "-W", "30", "-q", "1"], stdout=subprocess.PIPE, text=True
+    )
     for number in range(200):
         frame = {"seq": seq + number, "t": time.time_ns(), "x": float(number % 2)}
-        shell("mosquitto_pub", "-t", "d/a/s", "-m", json.dumps(frame))
+        shell("mosquitto_pub", "-h", "127.0.0.1", "-t", "d/a/s", "-m", json.dumps(frame))
         if reader.poll() is not None:
             break
         time.sleep(0.05)
@@ -53,7 +55,7 @@ def alert(seq):
 
 
 def status_of(name):
-    out = shell("mosquitto_sub", "-t", f"edge/{name}/status", "-C", "1", "-W", "30")
+    out = shell("mosquitto_sub", "-h", "127.0.0.1", "-t", f"edge/{name}/status", "-C", "1", "-W", "30")
     return json.loads(out) if out else {}
 
 
@@ -109,6 +111,7 @@ def storm(seen):
 def second_boot(seen):
     seen["back_s"] = until(is_active)
     seen["alert"] = alert(30_000)
+    seen["checkpoint"] = shell("journalctl", "-b", "-u", UNIT, "-o", "cat", "--grep", "devices go on")
     seen["state_files"] = sorted(path.name for path in Path("/var/lib/private/edge/guard").iterdir())
 
 
