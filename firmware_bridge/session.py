@@ -21,7 +21,7 @@ SYNC_US = 500_000  # between two looks at the board's clock; the first ones come
 QUIET_US = 1_000_000  # without a frame: the board is lost
 COUNTER_MAX = 0xFFFF_FFFF
 _DIRECTION, _UNKNOWN, _REPEATED, _UNSIGNED, _FORGED, _REPLAYED = (
-    REASONS.index(name) for name in ("direction", "unknown", "repeated", "unsigned", "forged", "replayed")
+    [reason for reason, _ in REASONS].index(name) for name in ("direction", "unknown", "repeated", "unsigned", "forged", "replayed")
 )
 
 
@@ -297,6 +297,6 @@ class Session:
 
     def counts(self) -> dict[str, int]:
         """What came, used and refused by reason (the first is the sum of the others); and what is counted beside."""
-        refused = {name: int(n) for name, n in zip(REASONS, self.decoder.refused, strict=True)}
+        refused = {name: int(n) for (name, _), n in zip(REASONS, self.decoder.refused, strict=True)}
         order = {"lost": self.order.lost, "late": self.order.late, "restarts": self.order.restarts}
         return {"received": self.decoder.received, "used": self.used, **refused, **order, "boots": self.boots, "retries": self.retries}

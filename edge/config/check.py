@@ -10,6 +10,7 @@ from edge.config.check_features import check_features
 from edge.config.check_model import Target, check_model
 from edge.config.check_monitoring import check_monitoring
 from edge.config.check_outputs import check_actuators, check_rules
+from edge.config.check_serial import check_serial
 from edge.config.check_streams import check_streams
 from edge.config.check_tables import check_tables
 from edge.config.check_topics import check_topics
@@ -38,6 +39,7 @@ def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = 
     """
     _check_timing(config, found)
     check_broker(config.broker, found)
+    check_serial(config, found)
     check_streams(config.streams, found)
     check_tables(config, found)
     check_scans(config, found)

@@ -40,6 +40,19 @@ class Broker(Section, frozen=True, kw_only=True):
     retry_max_s: Annotated[float, Meta(gt=0, le=3600, description="longest wait before reconnecting")] = 10.0
 
 
+class Serial(Section, frozen=True, kw_only=True):
+    """A board, a GNSS receiver or an autopilot on a serial line: its streams come on `serial/<name>/<stream>`."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="`serial:///dev/ttyUSB0?baud=921600`; `&flow=rtscts`, `&parity=E`, `&stop=2`; `&protocol=nmea` or `mavlink` for "
+            "devices that speak no docs/bridge-protocol.md"
+        ),
+    ]
+    key_file: Annotated[str | None, Meta(description="file with the board's key, mode 0600: commands are signed; default: not")] = None
+
+
 class Calibrate(Section, frozen=True, kw_only=True):
     """How a raw value becomes a measurement: `(x - offset) * scale`."""
 
@@ -308,6 +321,7 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     tick_ms: Annotated[int, Meta(ge=1, le=1000, description="period of the checks that need no frame")] = 20
     format: Annotated[Literal["json", "msgpack"], Meta(description="encoding of alerts, commands and predictions")] = "json"
     broker: Annotated[Broker, Meta(description="the MQTT broker")] = Broker()
+    serial: Annotated[dict[str, Serial], Meta(description="serial lines by name, see docs/bridge.md")] = {}
     streams: Annotated[dict[str, Stream], Meta(min_length=1, description="inputs by name")]
     tables: Annotated[dict[str, Table], Meta(description="values by device, from files")] = {}
     features: Annotated[list[Features], Meta(description="the feature vector, in order; the first entry's stream triggers decisions")] = []

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "firmware_bridge" / "include"
 SOURCES = [str(INCLUDE / "edge_bridge.c"), str(ROOT / "tests" / "bridge_c" / "shim.c")]
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{INCLUDE}"]
-_NAMES = ("received", "used", *REASONS, "lost", "late", "sent", "dropped", "obeyed", "repeated_commands", "denied")
+_NAMES = ("received", "used", *(name for name, _ in REASONS), "lost", "late", "sent", "dropped", "obeyed", "repeated_commands", "denied")
 BOOT = 0x1122_3344_5566_7788
 
 
@@ -67,7 +67,8 @@ class CBoard:
 
     def take(self) -> bytes:
         out = ctypes.create_string_buffer(65_536)
-        return out.raw[: self.library.shim_take(self._at, out)]
+        n = self.library.shim_take(self._at, out)
+        return out.raw[:n]
 
     def telemetry(self, rows: np.ndarray, number: int = 0, stamp_us: int = 0, stream: int = 1) -> int:
         data = np.ascontiguousarray(rows, np.float32)

@@ -1,0 +1,222 @@
+"""A board on a serial line, carried to MQTT topics and back. Owns the mapping of one line to one broker; holds no pipeline.
+
+``PREFIX/BOARD/STREAM`` as MessagePack (docs/wire.md), ``.../log`` and ``.../fault`` as JSON, commands in on ``.../ACTUATOR/set``, what
+became of them on ``.../ack``, ``.../status`` once a second, ``.../availability`` retained.
+"""
+
+import json
+import logging
+import selectors
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from firmware_bridge.address import parse
+from firmware_bridge.errors import LinkError
+from firmware_bridge.foreign import Foreign, reader_of
+from firmware_bridge.link import Port, now_us
+from firmware_bridge.session import Outcome
+from firmware_bridge.topics import Topics, base_of
+
+_log = logging.getLogger(__name__)
+
+STATUS_US = 1_000_000
+RETRY_US = 1_000_000
+TTL_MAX_MS = 10_000
+COMMAND_BYTES = 4096
+OUT_MAX = 1000  # messages that may wait for the broker; telemetry beyond them is dropped and counted
+
+
+class Gateway:
+    """One line and one broker, in one thread.
+
+    Args:
+        url: of the line.
+        broker: ``mqtt://host:port``; plaintext, so on this machine or in a network of your own.
+        name: the board's level in topics.
+        key_file: for signing, or None.
+        prefix: first level of topics.
+
+    Raises:
+        LinkError: an address, a name or a key cannot be used.
+    """
+
+    def __init__(self, url: str, broker: str, name: str, key_file: Path | None = None, prefix: str = "serial") -> None:
+        parts = urlsplit(broker)
+        if parts.scheme != "mqtt" or not parts.hostname:
+            raise LinkError(f"{broker!r} is no broker; write mqtt://127.0.0.1:1883")
+        self._broker = (parts.hostname, parts.port or 1883)
+        self.topics = Topics(base_of(prefix, name))
+        self.port = Port(url, key_file)
+        protocol = parse(url).protocol
+        self._reader: Foreign | None = None if protocol == "edge" else reader_of(protocol)
+        self._selector = selectors.DefaultSelector()
+        self._mqtt = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        self._mqtt.max_queued_messages_set(OUT_MAX)
+        self._mqtt.will_set(f"{self.topics.base}/availability", "offline", qos=1, retain=True)
+        self._mqtt.on_connect = self._on_connect
+        self._mqtt.on_message = self._on_message
+        self._mqtt_socket: Any = None
+        self._next_mqtt_us = self._next_status_us = self._boots = 0
+        self._is_stopping = False
+        self.counts = dict.fromkeys(("published", "no_broker", "commands", "refused_commands", "acks"), 0)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------------
+
+    def run(self, seconds: float | None = None) -> None:
+        """Carry until ``stop``, or for so long."""
+        end_s = None if seconds is None else time.monotonic() + seconds
+        while not self._is_stopping and (end_s is None or time.monotonic() < end_s):
+            self.step()
+        self._publish("availability", b"stopped", is_retained=True)
+        self._mqtt.disconnect()
+        self.port.close(self._selector)
+        self._selector.close()
+
+    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """End ``run``; fit for a signal handler."""
+        self._is_stopping = True
+
+    def step(self) -> None:
+        """Everything that is due, then wait for either side, 10 ms at most."""
+        self._poll(now_us())
+        for key, mask in self._selector.select(0.01):
+            if key.data == "line":
+                if mask & selectors.EVENT_READ:
+                    self._read()
+            elif mask & selectors.EVENT_READ:
+                self._mqtt.loop_read()
+
+    def _poll(self, at_us: int) -> None:
+        if self._reader is None:
+            self.port.poll(self._selector, "line", at_us)
+        else:
+            self.port.line.open(at_us)
+            self.port.watch(self._selector, "line")
+        self._poll_broker(at_us)
+        if at_us >= self._next_status_us:
+            self._next_status_us = at_us + STATUS_US
+            reader = {} if self._reader is None else {"reader": self._reader.counts()}
+            report = {**self.port.report(at_us), **reader, "gateway": self.counts, "unknown_streams": self.topics.unknown}
+            self._publish("status", json.dumps(report).encode())
+
+    def _poll_broker(self, at_us: int) -> None:
+        if self._mqtt.socket() is None:
+            self._forget_broker()
+            if at_us < self._next_mqtt_us:
+                return
+            self._next_mqtt_us = at_us + RETRY_US
+            try:
+                self._mqtt.connect(*self._broker, keepalive=15)
+            except OSError as fault:
+                _log.warning("no broker at %s:%d: %s", *self._broker, fault)
+                return
+            self._mqtt_socket = self._mqtt.socket()
+            self._selector.register(self._mqtt_socket, selectors.EVENT_READ, "mqtt")
+        if self._mqtt.want_write():
+            self._mqtt.loop_write()
+        self._mqtt.loop_misc()
+
+    def _forget_broker(self) -> None:
+        if self._mqtt_socket is not None:
+            if self._mqtt_socket in self._selector.get_map():
+                self._selector.unregister(self._mqtt_socket)
+            self._mqtt_socket = None
+
+    # -- from the board ------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        if self._reader is not None:
+            data = self.port.line.read(now_us())
+            for stream, payload in self._reader.feed(data) if data else ():
+                self._publish(stream, payload)
+            return
+        for received in self.port.read(now_us()):
+            self._meet()
+            for topic, payload in self.topics.payloads(received):
+                self._publish(topic.rpartition("/")[2], payload)
+
+    def _meet(self) -> None:
+        session = self.port.session
+        if session.boots == self._boots or session.hello is None:
+            return
+        self._boots = session.boots
+        try:
+            self.topics.learn(session.hello)
+        except LinkError as fault:
+            _log.error("%s", fault)
+        else:
+            _log.info("the board %s is there, boot %d", self.topics.schema.name, session.boots)
+
+    def _publish(self, name: str, payload: bytes, *, is_retained: bool = False) -> None:
+        if not self._mqtt.is_connected():
+            self.counts["no_broker"] += 1
+            return
+        self._mqtt.publish(f"{self.topics.base}/{name}", payload, qos=0, retain=is_retained)
+        self.counts["published"] += 1
+
+    # -- from the broker -----------------------------------------------------------------------------------------------------
+
+    def _on_connect(self, _client: paho.Client, _userdata: object, _flags: object, reason: Any, _properties: object) -> None:
+        if reason.is_failure:
+            _log.error("the broker refuses: %s", reason)
+            return
+        self._mqtt.subscribe(f"{self.topics.base}/+/set", qos=0)
+        self._publish("availability", b"online", is_retained=True)
+
+    def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        reason = self._command(message)
+        if reason:
+            self.counts["refused_commands"] += 1
+            self._publish("ack", json.dumps({"topic": message.topic, "status": reason}).encode())
+
+    def _command(self, message: paho.MQTTMessage) -> str:
+        """Why a command did not leave; empty when it did."""
+        actuator = self.topics.actuator(message.topic.removesuffix("/set"))
+        if message.retain:
+            return "retained: its age is unknown"
+        if actuator is None:
+            return "the board has no such actuator, or is not there"
+        if len(message.payload) > COMMAND_BYTES:
+            return "too large"
+        try:
+            said = json.loads(message.payload)
+            value, ttl_ms = float(said["value"]), _ttl_ms(said)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return 'not {"value": number, "ttl_ms": number} and no command of the runtime'
+        if not actuator.low <= value <= actuator.high:
+            return f"value must be from {actuator.low:g} to {actuator.high:g}"
+        if not 0 < ttl_ms <= TTL_MAX_MS:
+            return f"ttl_ms must be above 0 and at most {TTL_MAX_MS}"
+        name, wanted_id = actuator.name, said.get("id")
+
+        def done(outcome: Outcome) -> None:
+            status = "no_ack" if outcome.status is None else outcome.status.name.lower()
+            ack = {"id": wanted_id, "actuator": name, "status": status, "value": outcome.value}
+            self.counts["acks"] += 1
+            self._publish("ack", json.dumps(ack | {"tries": outcome.tries, "took_ms": outcome.took_us / 1000}).encode())
+
+        if self.port.session.command(actuator.number, value, int(ttl_ms * 1000), now_us(), done) is None:
+            return "the board is not there, or does not keep up"
+        self.counts["commands"] += 1
+        return ""
+
+
+def _ttl_ms(said: dict[str, Any]) -> float:
+    """Of a person, or what is left of a command of the runtime by the wall clocks."""
+    return float(said["ttl_ms"]) if "ttl_ms" in said else (float(said["expires_ns"]) - time.time_ns()) / 1e6
+
+
+def run(url: str, broker: str, name: str, key_file: Path | None) -> int:
+    """Carry until SIGTERM or SIGINT; the exit code."""
+    gateway = Gateway(url, broker, name, key_file)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, gateway.stop)
+    gateway.run()
+    return 0
