@@ -6,29 +6,30 @@ import numpy.typing as npt
 from edge.kernels.jit import kernel
 
 
-@kernel("void(float32[::1], float32[:, ::1], int32[:, ::1], int64[:, ::1])")
+@kernel("void(float32[:, ::1], float32[:, ::1], int32[:, ::1], int64[:, ::1])")
 def count_values(
-    values: npt.NDArray[np.float32], edges: npt.NDArray[np.float32], counts: npt.NDArray[np.int32], odd: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.float32], edges: npt.NDArray[np.float32], counts: npt.NDArray[np.int32], odd: npt.NDArray[np.int64]
 ) -> None:
-    """Count one value of every row into its bin; the bin is the number of edges that are not above the value.
+    """Count the values of some frames into their bins; the bin is the number of edges that are not above the value.
 
     Args:
-        values: float32 (F,).
+        frames: float32 (n, F).
         edges: float32 (F, K - 1), rising; NaN where a row has fewer bins, which is not above nor below anything.
         counts: int32 (F, K), added to.
         odd: int64 (F, 2), added to: NaN, infinite; they are in no bin.
     """
-    for f in range(values.shape[0]):
-        value = values[f]
-        if np.isfinite(value):
-            at = np.int32(0)
-            for e in range(edges.shape[1]):
-                at += np.int32(value >= edges[f, e])
-            counts[f, at] += 1
-        elif np.isnan(value):
-            odd[f, 0] += 1
-        else:
-            odd[f, 1] += 1
+    for i in range(frames.shape[0]):
+        for f in range(frames.shape[1]):
+            value = frames[i, f]
+            if np.isfinite(value):
+                at = np.int32(0)
+                for e in range(edges.shape[1]):
+                    at += np.int32(value >= edges[f, e])
+                counts[f, at] += 1
+            elif np.isnan(value):
+                odd[f, 0] += 1
+            else:
+                odd[f, 1] += 1
 
 
 @kernel("void(int32[:, ::1], float64[:, :, ::1], int64[:, ::1])")
