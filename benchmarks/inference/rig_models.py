@@ -48,6 +48,9 @@ version = "active"
 windows = 1000
 probation_frames = %d
 
+[publish.predictions]
+topic = "b/{device}/pred"
+
 [publish.status]
 every_s = 0.2
 """
@@ -62,7 +65,7 @@ def pipeline(probation: int) -> str:
 def write_large(folder: Path, version: str, megabytes: float, plan_names: tuple[str, ...], units: tuple[str, ...]) -> None:
     """A model whose weight is a table of which one row is read: large to load, quick to run."""
     features = len(plan_names)
-    rng = np.random.default_rng(int(version.split(".")[0]))
+    rng = np.random.default_rng(int(version.partition(".")[0]))
     rows = max(1, int(megabytes * 1e6 / 4 / 16))
     weights = (rng.normal(size=(features, len(LABELS))) / features).astype(np.float32)
     table = rng.normal(size=(rows, 16)).astype(np.float32)
@@ -115,7 +118,7 @@ class Rig:
     def __init__(self, folder: Path, text: str, rate_hz: int = 1000) -> None:
         self.folder, self.port, self.rate_hz = folder, _free_port(), rate_hz
         self.reports: list[dict[str, Any]] = []
-        self.shadows: list[dict[str, Any]] = []
+        self.ages: list[float] = []
         self._stop = threading.Event()
         (folder / "bench.toml").write_text(text)
         (folder / "mosquitto.conf").write_text(f"user root\nset_tcp_nodelay true\nallow_anonymous true\nlistener {self.port} 127.0.0.1\n")
@@ -129,7 +132,7 @@ class Rig:
         self._edge = subprocess.Popen(command, stdout=self._log, stderr=self._log)
         self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self.client.on_message = self._hear
-        self.client.on_connect = lambda client, *_: client.subscribe("edge/bench/#")
+        self.client.on_connect = lambda client, *_: client.subscribe([("edge/bench/status", 0), ("b/+/pred", 0)])
         self.client.connect("127.0.0.1", self.port)
         self.client.loop_start()
         self.until(lambda report: report["state"] == "running")
@@ -163,15 +166,15 @@ class Rig:
     def _hear(self, _client: Any, _userdata: Any, message: Any) -> None:
         if message.topic.endswith("/status"):
             self.reports.append(json.loads(message.payload))
-        elif message.topic.endswith("/shadow"):
-            self.shadows.append(json.loads(message.payload))
+        elif message.topic.endswith("/pred"):  # t is when the sensor sent it
+            self.ages.append((time.monotonic_ns() - json.loads(message.payload)["t"]) / 1e3)
 
     def _send(self) -> None:
         rng, seq, period = np.random.default_rng(3), 0, 1 / self.rate_hz
         rows = [struct.pack(f"<{CHANNELS}f", *row) for row in rng.normal(size=(256, CHANNELS))]
         due = time.monotonic()
         while not self._stop.is_set():
-            payload = msgpack.packb({"v": 1, "seq": seq, "t": seq * 1_000_000, "x": rows[seq % 256]})
+            payload = msgpack.packb({"v": 1, "seq": seq, "t": time.monotonic_ns(), "x": rows[seq % 256]})
             self.client.publish("b/d/s", payload)
             seq, due = seq + 1, due + period
             if (left := due - time.monotonic()) > 0:

@@ -102,7 +102,7 @@ class Lifecycle:
         while not self._closed.wait(PERIOD_S):
             try:
                 self._round()
-            except BundleError as fault:
+            except (BundleError, OSError, ValueError) as fault:  # a full disk, no more processes: said, and tried again
                 self._tell("model.registry", str(fault), self._running, is_bad=True)
                 self._closed.wait(10 * PERIOD_S)
         self._end_trial()

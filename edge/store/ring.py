@@ -7,6 +7,7 @@ a checksum: on processors that reorder stores, a reader may see the head before 
 The memory is a file without a name (memfd): it is handed to the other process as a descriptor, and is gone with the last of the two.
 """
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -43,10 +44,11 @@ class _Ring:
         return self._words[_TAIL_AT]
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory back; what others still look at goes when they stop."""
         self._words.release()
-        self.bytes.release()
-        self._map.close()
+        with contextlib.suppress(BufferError):
+            self.bytes.release()
+            self._map.close()
         os.close(self.descriptor)
 
 
