@@ -95,7 +95,8 @@ def _daemon(options: argparse.Namespace) -> dict[str, Any]:
     medians = {kind: {key: statistics.median(r[kind][key] for r in rounds) for key in ("p50", "p99")} for kind in ("alone", "beside")}
     change = medians["beside"]["p99"] / medians["alone"]["p99"] - 1
     print(
-        f"p99 of the round trip, median of {len(rounds)} spells: {medians['alone']['p99']:.0f} us alone, {medians['beside']['p99']:.0f} us beside a shadow: {change:+.1%}"
+        f"p99 of the round trip, median of {len(rounds)} spells: {medians['alone']['p99']:.0f} us alone, "
+        f"{medians['beside']['p99']:.0f} us beside a shadow: {change:+.1%}"
     )
     return {"rate_hz": options.rate, "seconds": options.seconds, "medians_us": medians, "rounds": rounds}
 

@@ -176,3 +176,10 @@ def test_the_writer_goes_on_whatever_becomes_of_a_reader_in_another_process():
         reader.stdout.close()
         reader.wait(10)
         writer.close()
+
+
+def test_a_ring_that_somebody_still_looks_at_can_be_closed():
+    writer = RingWriter(2, 16)
+    view = writer.bytes.cast("f")
+    writer.close()
+    assert view[0] is not None
