@@ -75,10 +75,10 @@ class Nmea:
             return
         try:
             message = self._parse(line + b"\r\n")
-        except self._faults:
+            found = self._values(message)
+        except (*self._faults, AttributeError, IndexError):  # the parser's, and a sentence without a field that its kind has
             self._counts["damaged"] += 1
             return
-        found = self._values(message)
         if found is None:
             self._counts["other" if message.msgID not in ("GGA", "RMC", "DBT", "DPT") else "no_fix"] += 1
             return
@@ -107,7 +107,7 @@ class Nmea:
             values = {"lat": message.lat, "lon": message.lon, "alt": _number(message.alt)}
             return "fix", values | {"quality": message.quality, "satellites": _number(message.numSV), "hdop": _number(message.HDOP)}
         if kind in ("DBT", "DPT"):
-            depth = _number(message.dptM if kind == "DBT" else message.dpt)
+            depth = _text_number(message.payload[2 if kind == "DBT" else 0])
             return None if depth is None else ("depth", {"depth": depth})
         return None
 
@@ -149,6 +149,10 @@ class Mavlink:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and isfinite(value) else None
+
+
+def _text_number(text: str) -> float | None:
+    return _number(float(text)) if text else None
 
 
 def _is_plain(value: Any) -> bool:

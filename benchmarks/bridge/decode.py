@@ -56,7 +56,7 @@ def measure(call, size: int, count: int) -> tuple[float, float, float, float]:
     for _ in range(REPEATS):
         start, n = time.perf_counter(), 0
         while time.perf_counter() - start < 0.15:
-            assert call() == count
+            assert call() == count  # noqa: S101
             n += 1
         rates.append(n / (time.perf_counter() - start))
     middle = statistics.median(rates)

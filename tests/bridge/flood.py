@@ -23,7 +23,7 @@ def flood(seconds: float) -> tuple[int, int, dict[str, int], int]:
     with Link(path) as link:
         link.step(0.01)
         writer = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, str(master), str(seconds)], pass_fds=[master], stdout=subprocess.PIPE
+            [sys.executable, "-m", "tests.bridge.flood", str(master), str(seconds)], pass_fds=[master], stdout=subprocess.PIPE
         )
         used, end_s = 0, time.monotonic() + seconds + 60
         while time.monotonic() < end_s:
