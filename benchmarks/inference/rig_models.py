@@ -22,7 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge.inference.writer import BundleWriter
 
 CHANNELS = 8
-STATS = ("mean", "std", "min", "max", "range", "rms", "median", "energy")
+STATS = ("mean", "std", "min", "max", "p2p", "rms", "median", "crest")
 LABELS = ("a", "b", "c", "d")
 PIPELINE = """
 name = "bench"
