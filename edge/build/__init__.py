@@ -16,6 +16,7 @@ from edge.build.outbox import outbox_of
 from edge.build.safe import safe_config
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
+from edge.config.check_serial import is_serial
 from edge.config.cleaning import steps_of
 from edge.config.link import link_settings, with_broker
 from edge.config.load import load as load_config
@@ -45,6 +46,7 @@ from edge.pipeline.tables import TableJoin
 from edge.policy import Policy
 from edge.safety import Envelope
 from edge.topics import TopicTemplate
+from edge.transport.serial import SerialLine
 from edge.wire.json_fields import JsonCodec
 from edge.wire.outgoing import Encoder
 from edge.wire.outputs import Outputs
@@ -146,7 +148,9 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: 
     pipeline = pipeline_of(config, admissions=admissions, unfit=unfit)
     warm_up(pipeline)
     status = config.publish.status
-    subscriptions: list[tuple[str, int]] = [(TopicTemplate(s.topic).subscription, s.qos) for s in config.streams.values()]
+    subscriptions: list[tuple[str, int]] = [
+        (TopicTemplate(s.topic).subscription, s.qos) for s in config.streams.values() if not is_serial(config, s.topic)
+    ]
     if config.labels is not None:
         subscriptions.append((TopicTemplate(config.labels.topic).subscription, config.labels.qos))
     largest = max(stream.max_bytes for stream in config.streams.values())
@@ -161,6 +165,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: 
     )
     plan.alert_topic = config.outbox.topic or f"edge/{config.name}/alerts"
     plan.models = life_of(config, pipeline)
+    plan.lines = {name: SerialLine(line.url, line.key_file) for name, line in config.serial.items()}
     plan.place = Place(config.process.priority, tuple(config.process.cpu), config.process.lock_memory)
     return plan
 

@@ -289,6 +289,20 @@ def demo(  # noqa: PLR0913 - the options of a command
 
 
 @app.command()
+def bridge(
+    port: Annotated[str, typer.Argument(metavar="PORT", help="/dev/ttyUSB0 or serial:///dev/ttyUSB0?baud=921600", show_default=False)],
+    mqtt: Annotated[str, typer.Option("--mqtt", metavar="URL", help="the broker")] = "mqtt://127.0.0.1:1883",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="the board's level in topics: serial/NAME/STREAM")] = "board",
+    key_file: Annotated[Path | None, typer.Option("--key-file", metavar="FILE", help="with the board's key: commands are signed")] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Carry a board on a serial line to MQTT topics, and commands back to it, without a pipeline."""
+    from edge.cli.bridge import run_bridge
+
+    raise typer.Exit(run_bridge(port, mqtt, name, key_file, log_level))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of pipeline files, for editors."""
     import json

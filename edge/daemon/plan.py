@@ -9,6 +9,7 @@ from edge.daemon.tables import TableWatcher
 from edge.messages import Outgoing
 from edge.pipeline.recipe import Pipeline
 from edge.transport.link import Settings
+from edge.transport.serial import SerialLine
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Plan:
         self.place = Place()
         self.alert_topic = ""
         self.is_safe = False
+        self.lines: dict[str, SerialLine] = {}
         self.keeper: Keeper | None = None
         self.models: Deployments | None = None
 

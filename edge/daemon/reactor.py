@@ -28,6 +28,7 @@ from edge.pipeline.status import status
 from edge.store.outbox import Outbox
 from edge.transport.link import Handlers
 from edge.transport.mqtt import MqttTransport
+from edge.transport.serial import Boards
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._wake = Wake(self._selector, self._on_wake)
         self._transport = self._make_transport(plan)
+        self._boards = Boards(plan.lines, self._on_message, self._selector)
         outbox.wake_with(self._wake.nudge)
         self._outbox_watch = OutboxWatch(outbox)
         self._stop_at_ns = 0
@@ -130,6 +132,7 @@ class Daemon:
     def _tick(self, now_ns: int) -> None:
         self._set_wall_offset()
         self._transport.poll(now_ns)
+        self._boards.poll(now_ns)
         if not self._stop_at_ns:
             self._send(self._pipeline.tick(now_ns))
         self._send(self._outbox_watch.look(self._pipeline, now_ns))
@@ -177,6 +180,11 @@ class Daemon:
         now_ns = time.monotonic_ns()
         if now_ns > outgoing.not_after_ns:
             reason = "late"
+        elif (board := self._boards.board_of(outgoing.topic)) is not None:
+            if board.send(outgoing):
+                self._hand_over()
+                return
+            reason = "link_down"
         elif not self._transport.is_up:
             reason = "link_down"
         elif not self._transport.send(outgoing):
@@ -230,6 +238,8 @@ class Daemon:
         report["alerts"] |= self._outbox.counts()
         if self._plan.keeper is not None:
             report["checkpoint"] = self._plan.keeper.status()
+        if self._plan.lines:
+            report["serial"] = self._boards.report(now_ns)
         self._notices.look(report, now_ns)
         self._notifier.status(self._transport.state)
         self._transport.send(Outgoing("status", self._plan.status_topic, msgspec.json.encode(report)))
@@ -275,6 +285,7 @@ class Daemon:
             return False
         self._outbox_watch.close()
         self._transport.close()
+        self._boards.close()
         return True
 
     def _begin_reload(self) -> None:
@@ -309,6 +320,9 @@ class Daemon:
         if plan.settings != old.settings or plan.subscriptions != old.subscriptions:
             self._transport.close()
             self._transport = self._make_transport(plan)
+        if plan.lines != old.lines:
+            self._boards.close()
+            self._boards = Boards(plan.lines, self._on_message, self._selector)
         self._next_status_ns = 0
         settle()
         realtime.take(plan.place, old.place)
