@@ -6,6 +6,7 @@ One board is one process. The board's clock is the machine's: it stops only whil
 import json
 import os
 import re
+import secrets
 import select
 import shutil
 import socket
@@ -13,12 +14,16 @@ import subprocess
 import tempfile
 import time
 import tty
+import weakref
 from pathlib import Path
+
+from firmware_bridge.hil.host import prefer
 
 FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
 QEMU, COMPILER = "qemu-system-arm", "arm-none-eabi-gcc"
 HINT = "apt-get install make qemu-system-arm gcc-arm-none-eabi"
 START_S = 20.0
+ENTROPY = 0x20010000  # where the firmware expects random bytes: board_entropy in mps2.ld
 
 
 class BoardError(Exception):
@@ -71,13 +76,36 @@ class Qemu:
         self._folder = tempfile.TemporaryDirectory(prefix="board-")
         monitor = Path(self._folder.name) / "qmp"
         self._process = subprocess.Popen(  # noqa: S603 - fixed words
-            [program, "-M", "mps2-an385", "-kernel", image, "-display", "none", "-monitor", "none"]
-            + ["-chardev", "pty,id=uart0", "-serial", "chardev:uart0", "-qmp", f"unix:{monitor},server=on,wait=off"],
+            [
+                program,
+                "-M",
+                "mps2-an385",
+                "-kernel",
+                image,
+                "-display",
+                "none",
+                "-monitor",
+                "none",
+                "-chardev",
+                "pty,id=host",
+                "-serial",
+                "chardev:host",
+                "-chardev",
+                "pty,id=bench",
+                "-serial",
+                "chardev:bench",
+                "-device",
+                f"loader,addr={ENTROPY:#x},data={secrets.randbits(64):#x},data-len=8",
+                "-qmp",
+                f"unix:{monitor},server=on,wait=off",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        self._end = weakref.finalize(self, _end, self._process)  # also when nobody closes it: at the interpreter's end
+        prefer(self._process.pid)
         try:
-            self.tty = self._await_tty()
+            self.tty, self.bench_tty = self._await_ttys()
             self._monitor = _Monitor(monitor)
         except BaseException:
             self.close()
@@ -91,6 +119,10 @@ class Qemu:
     def open(self) -> int:
         """Opens the board's tty, raw, and returns the file descriptor."""
         return open_raw(self.tty)
+
+    def open_bench(self) -> int:
+        """The same for its bench port."""
+        return open_raw(self.bench_tty)
 
     def reset(self) -> None:
         """Presses the board's reset button: memory keeps its content."""
@@ -106,26 +138,26 @@ class Qemu:
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.kill()
-        self._process.wait(10)
+        self._end()
         if self._process.stdout is not None:
             self._process.stdout.close()
         if hasattr(self, "_monitor"):
             self._monitor.close()
         self._folder.cleanup()
 
-    def _await_tty(self) -> str:
+    def _await_ttys(self) -> tuple[str, str]:
         said, end = b"", time.monotonic() + START_S
         assert self._process.stdout is not None  # noqa: S101 - opened above
         output = self._process.stdout.fileno()
-        while (found := re.search(rb"redirected to (\S+) ", said)) is None:
+        while len(found := dict(re.findall(rb"redirected to (\S+) \(label (\w+)\)\n", said))) < 2:
             if not select.select([output], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise BoardError(f"{QEMU} named no tty within {START_S:.0f} s; it said: {said.decode(errors='replace')!r}")
+                raise BoardError(f"{QEMU} named no ttys within {START_S:.0f} s; it said: {said.decode(errors='replace')!r}")
             more = os.read(output, 4096)
             if not more:
                 raise BoardError(f"{QEMU} ended: {said.decode(errors='replace').strip()}")
             said += more
-        return found[1].decode()
+        ttys = {label: path.decode() for path, label in found.items()}
+        return ttys[b"host"], ttys[b"bench"]
 
 
 class _Monitor:
@@ -163,6 +195,11 @@ class _Monitor:
     def close(self) -> None:
         self._lines.close()
         self._socket.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait(10)
 
 
 def open_raw(path: str) -> int:

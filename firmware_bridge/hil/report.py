@@ -100,8 +100,8 @@ def _plot(series: Series, marks: Iterable[tuple[float, str]]) -> str:
             parts.append(f'<line x1={x(t):.1f} x2={x(t):.1f} y1=8 y2={HEIGHT - BOTTOM} stroke="#c60" stroke-dasharray="3 3"/>')
             parts.append(f'<text x={x(t) + 3:.1f} y=19 style="fill:#c60">{html.escape(label)}</text>')
     parts.append(f'<polyline points="{line}" fill="none" stroke="#1357a6" stroke-width="1.2"/>')
-    parts.append(f'<text x=4 y=18>{high:.5g}</text><text x=4 y={HEIGHT - BOTTOM}>{low:.5g}</text>')
-    parts.append(f'<text x={LEFT} y={HEIGHT - 6}>{first:.2f} s</text><text x={WIDTH - 60} y={HEIGHT - 6}>{last:.2f} s</text></svg>')
+    parts.append(f"<text x=4 y=18>{high:.5g}</text><text x=4 y={HEIGHT - BOTTOM}>{low:.5g}</text>")
+    parts.append(f"<text x={LEFT} y={HEIGHT - 6}>{first:.2f} s</text><text x={WIDTH - 60} y={HEIGHT - 6}>{last:.2f} s</text></svg>")
     return "".join(parts)
 
 

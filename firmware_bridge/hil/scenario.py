@@ -53,11 +53,15 @@ class Expect(_Table, frozen=True):
 
     what: str  # shown in the report
     channel: str = ""  # "motor.speed" or "board.state"
-    of: Literal["every", "some", "first", "last", "rise", "delay"] = "every"
+    of: Literal["every", "some", "last"] = "every"  # row after the settling time
     after: str | float = 0.0  # seconds, or a step's name
     before: str | float = ""  # likewise; "" is the end
     settle_ms: float = 0.0  # look only from this long after `after` on
-    measure: Literal["", "loop_p50_ms", "loop_p99_ms", "loop_max_ms", "loops", "lost_share", "boots", "bad_frames", "commands", "logged"] = ""
+    within_ms: float | None = None  # the first row for which it holds comes no later than this after `after`
+    measure: Literal[
+        "", "loop_p50_ms", "loop_p99_ms", "loop_max_ms", "loop_jitter_ms", "loops", "lost_share", "boots", "acks", "logged"
+    ] = ""
+    status: str = ""  # acks: only those with this status, such as "expired"
     text: str = ""  # logged: lines of the board that contain this
     below: float | None = None
     above: float | None = None

@@ -1,5 +1,7 @@
-"""The line between a board and its host, with a hand on it: a thread that carries bytes from one tty to another and can damage, delay,
-withhold, forge and unplug. Knows no frames. Whoever must see what passes adds a tap.
+"""The line between a board and its host, with a hand on it.
+
+A thread carries bytes from one tty to another and can damage, delay, withhold, forge and unplug. Knows no frames. Whoever must see what
+passes adds a tap.
 """
 
 import contextlib
@@ -17,9 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware_bridge.hil.faults import Faults
+from firmware_bridge.hil.host import prefer
 
 Tap = Callable[[str, bytes, int], None]  # direction, bytes, CLOCK_MONOTONIC in ns
 TO_HOST, TO_BOARD = "to_host", "to_board"
+GATHER_S = 0.0005  # an emulator writes byte by byte: without a rest each byte would wake this thread, and cost both more than the line does
 LONGEST_QUEUE = 1 << 20  # bytes held back for one direction; what is beyond is lost, as on a line
 
 
@@ -100,6 +104,7 @@ class Wire:
             os.close(descriptor)
 
     def _carry(self) -> None:
+        prefer(threading.get_native_id())
         while not self._stopping:
             with selectors.DefaultSelector() as ready:
                 with self._lock:
@@ -119,6 +124,7 @@ class Wire:
                 with self._lock:
                     if self._host != plugged or not self._pass_on(key.fd, key.data):
                         return
+            time.sleep(GATHER_S)
             with self._lock:
                 self._release()
                 if self._held is not None:

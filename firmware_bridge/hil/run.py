@@ -1,0 +1,283 @@
+"""Runs a scenario: a board, a wire, a host, steps at their times, and then the question whether what was expected is true.
+
+Judges by the board's own rows and clock. A host that is slow to start delays the beginning, never a verdict.
+"""
+
+import contextlib
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from firmware_bridge import messages
+from firmware_bridge.hil.boards import Board
+from firmware_bridge.hil.faults import Faults
+from firmware_bridge.hil.frames import make_frame
+from firmware_bridge.hil.host import Broker, Process, busy, prefer
+from firmware_bridge.hil.judge import judge
+from firmware_bridge.hil.qemu import BoardError
+from firmware_bridge.hil.result import Result, Series
+from firmware_bridge.hil.scenario import Scenario, Step
+from firmware_bridge.hil.wire import TO_BOARD, TO_HOST
+from firmware_bridge.protocol import FLAG_TO_BOARD
+
+CLOSED_S = 120.0
+KEY = "6f" * 32  # of benches only: a key that everybody knows protects nothing
+HOST = [sys.executable, "-m", "edge", "hil", "loop"]
+
+
+class Run:
+    """One run of one scenario.
+
+    Args:
+        scenario, file: as `load_scenario` gives them.
+        board: kind, such as ``qemu``.
+        folder: for everything that the run writes.
+        host: command that closes the loop; the port, the pipeline file and, if commands are signed, ``--key FILE`` are added.
+    """
+
+    def __init__(self, scenario: Scenario, file: Path, board: str, folder: Path, host: Sequence[str] = HOST) -> None:
+        self.scenario, self.folder = scenario, folder
+        self.marks: dict[str, int] = {}
+        self.shown: list[tuple[int, str]] = []
+        self._command = list(host)
+        self._pipeline = file.parent / scenario.pipeline
+        self._closing = contextlib.ExitStack()
+        self._broker: Broker | None = None
+        self.board = Board(board, folder, key=KEY if scenario.key else "", seed=scenario.seed)
+        self._closing.callback(self.board.close)
+        self.recording = self.board.recording
+        self.host: Process | None = None
+        self.origin_us = 0
+
+    def close(self) -> None:
+        """Ends everything that the run started."""
+        if self.host is not None:
+            self.host.stop()
+        if self._broker is not None:
+            self._broker.close()
+        self._closing.close()
+
+    def play(self) -> None:
+        """Closes the loop, then does the steps and waits for the end.
+
+        Raises:
+            BoardError: the loop does not close, or a step cannot be done on this board.
+        """
+        for name, value in self.scenario.parameters.items():
+            self.board.set(name, value)
+        self.start_host()
+        self._await_loop()
+        self.origin_us = self.recording.now_us()
+        begin = time.monotonic()
+        for step in sorted(self.scenario.step, key=lambda step: step.at_s):
+            time.sleep(max(0.0, begin + step.at_s - time.monotonic()))
+            self.do(step)
+        time.sleep(max(0.0, begin + self.scenario.duration_s - time.monotonic()))
+
+    def start_host(self) -> None:
+        """Starts what closes the loop."""
+        command = [*self._command, self.board.port, str(self._pipeline)]
+        if self.scenario.key:
+            key = self.folder / "key"
+            key.touch(mode=0o600)
+            key.write_text(KEY)
+            command += ["--key", str(key)]
+        self.host = Process(command, self.folder / "host.log")
+        prefer(self.host.pid)
+
+    def do(self, step: Step) -> None:
+        """Does one step and marks when, by the board's clock.
+
+        Raises:
+            BoardError: it cannot be done on this board.
+        """
+        at = self.recording.now_us()
+        action = getattr(self, f"_do_{step.do}", None)
+        if action is None:
+            raise BoardError(f"no step is called {step.do!r}")
+        action(step)
+        if step.do in ("set", "resume_board"):  # they took effect later than they were asked for
+            at = self.recording.answers[-1][0] if step.do == "set" and step.parameter != "reset" else self.recording.now_us()
+        label = step.name or step.do
+        self.marks[label] = at
+        self.shown.append((at, label))
+
+    def _await_loop(self) -> None:
+        end = time.monotonic() + CLOSED_S
+        while time.monotonic() < end:
+            rows = self.recording.rows.get("board", ())
+            if rows and rows[-1][1][0] == messages.State.RUNNING:
+                return
+            if self.host is not None and not self.host.is_alive():
+                raise BoardError(f"the host ended: {self.host.said()[-2000:]}")
+            time.sleep(0.02)
+        said = self.host.said()[-2000:] if self.host is not None else ""
+        raise BoardError(f"no command was obeyed within {CLOSED_S:.0f} s; the host said: {said}")
+
+    def _do_mark(self, _step: Step) -> None:
+        """Names a moment."""
+
+    def _do_set(self, step: Step) -> None:
+        self.board.set(step.parameter, step.value)
+
+    def _do_wire(self, step: Step) -> None:
+        names = ("flip", "drop", "garble", "duplicate", "truncate", "burst", "delay_ms", "jitter_ms", "silent")
+        faults = Faults(**{name: getattr(step, name) for name in names})
+        for direction in (TO_HOST, TO_BOARD):
+            if step.direction in (direction, "both"):
+                self.board.wire.set(direction, replace(faults))
+
+    def _do_clean_wire(self, _step: Step) -> None:
+        for direction in (TO_HOST, TO_BOARD):
+            self.board.wire.set(direction, Faults())
+
+    def _do_unplug(self, _step: Step) -> None:
+        self.board.wire.unplug()
+
+    def _do_plug(self, _step: Step) -> None:
+        self.board.wire.plug()
+
+    def _do_reset(self, _step: Step) -> None:
+        self.board.reset()
+
+    def _do_pause_board(self, _step: Step) -> None:
+        self.board.pause()
+
+    def _do_resume_board(self, _step: Step) -> None:
+        self.board.resume()
+        self.recording.await_fresh()
+
+    def _do_kill_host(self, _step: Step) -> None:
+        self._host().kill()
+
+    def _do_pause_host(self, _step: Step) -> None:
+        self._host().pause()
+
+    def _do_resume_host(self, _step: Step) -> None:
+        self._host().resume()
+
+    def _do_start_host(self, _step: Step) -> None:
+        self.start_host()
+
+    def _do_cpu_load(self, step: Step) -> None:
+        burning = contextlib.ExitStack()
+        burning.enter_context(busy(max(1, step.count)))
+        self._closing.callback(burning.close)
+
+    def _do_full_disk(self, _step: Step) -> None:
+        self._host().fill_disk()
+
+    def _do_start_broker(self, _step: Step) -> None:
+        if self._broker is None:
+            self._broker = Broker(self.folder)
+        else:
+            self._broker.start()
+
+    def _do_kill_broker(self, _step: Step) -> None:
+        if self._broker is not None:
+            self._broker.kill()
+
+    def _do_forge(self, step: Step) -> None:
+        """Commands from nobody: right in every field, signed with nothing, or with a made-up tag."""
+        for i in range(step.count):
+            trailer = b"" if i % 2 else (0x7FFF0000 + i).to_bytes(4, "little") + bytes(8)
+            flags = FLAG_TO_BOARD | (1 if trailer else 0)
+            frame = make_frame(self._made(step, i), seq=self.recording.host_seq + 0x4000 + i, flags=flags, trailer=trailer)
+            self.board.wire.send_to_board(frame)
+            time.sleep(0.01)
+
+    def _do_command(self, step: Step) -> None:
+        """Commands past the host, unsigned: obeyed only where nobody shares a key with the board."""
+        for i in range(step.count):
+            frame = make_frame(self._made(step, i), seq=self.recording.host_seq + 0x4000 + i, flags=FLAG_TO_BOARD)
+            self.board.wire.send_to_board(frame)
+
+    def _do_replay(self, step: Step) -> None:
+        """The host's own last commands again, byte for byte."""
+        with self.recording.lock:
+            frames = [frame.raw for _, frame in self.recording.commands[-step.count :]]
+        for raw in frames:
+            self.board.wire.send_to_board(raw)
+            time.sleep(0.01)
+
+    def _made(self, step: Step, i: int) -> messages.Command:
+        number = self.recording.actuators[step.actuator]
+        deadline = self.recording.board_clock_us() + step.ttl_ms * 1000
+        boot = self.recording.timeline.ids[-1] & 0xFFFFFFFF
+        return messages.Command(deadline, boot, 0x0BAD0BAD, i + 1, step.value, number, 0)
+
+    def _host(self) -> Process:
+        if self.host is None:
+            raise BoardError("no host was started")
+        return self.host
+
+
+def run_scenario(scenario: Scenario, file: Path, board: str, folder: Path | None = None, host: Sequence[str] = HOST) -> Result:
+    """Runs a scenario to its end and judges it.
+
+    Args:
+        scenario, file: as `load_scenario` gives them.
+        board: kind, such as ``qemu``.
+        folder: for logs and the firmware; default one that is removed.
+        host: command that closes the loop.
+
+    Returns:
+        What was found. What kept the run from its end is in ``error``.
+    """
+    result = Result(scenario.name, scenario.title, board, scenario.seed)
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hil-")))
+        try:
+            run = Run(scenario, file, board, folder, host)
+            stack.callback(run.close)
+            run.play()
+            fill(result, run)
+        except (BoardError, OSError, TimeoutError) as error:
+            result.error = str(error)
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def fill(result: Result, run: Run) -> None:
+    """Verdicts, figures and plots of a run that came to its end."""
+    recording, origin = run.recording, run.origin_us
+    result.checks = [judge(expect, recording, run.marks, origin, run.scenario.duration_s) for expect in run.scenario.expect]
+    result.marks = [((at - origin) / 1e6, label) for at, label in run.shown]
+    for channel in recording.channels():
+        times, values, unit = recording.series(channel)
+        inside = [(at, value) for at, value in zip(times, values, strict=True) if at >= origin - 500_000]
+        if inside and len({value for _, value in inside}) > 1:
+            result.series.append(Series(channel, unit, [(at - origin) / 1e6 for at, _ in inside], [value for _, value in inside]))
+    result.log = [f"{(at - origin) / 1e6:8.3f} s  {text}" for at, text in recording.logged]
+    result.latencies_ms = recording.loops_ms(after_us=origin)
+    result.figures = figures(run)
+
+
+def figures(run: Run) -> dict[str, str]:
+    """What was counted and measured."""
+    recording = run.recording
+    loops = sorted(recording.loops_ms(after_us=run.origin_us))
+    found = {"board": run.board.name, "boots": str(len(recording.timeline.ids))}
+    if loops:
+        p50, p99 = statistics.median(loops), loops[min(len(loops) - 1, math.ceil(0.99 * len(loops)) - 1)]
+        spread = statistics.pstdev(loops)
+        found["sensor edge to actuator edge"] = (
+            f"{len(loops)} loops: p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {loops[-1]:.2f} ms, jitter (standard deviation) {spread:.2f} ms"
+        )
+    statuses: dict[str, int] = {}
+    for _, ack in recording.acks:
+        name = messages.Status(ack.status).name.lower()
+        statuses[name] = statuses.get(name, 0) + 1
+    found["commands seen on the line"] = str(len(recording.commands))
+    found["acks by status"] = json.dumps(statuses)
+    found["bytes carried"] = json.dumps(run.board.wire.carried)
+    found["telemetry blocks lost on the board"] = f"{recording.lost_share() * 100:.3f} %"
+    return found
