@@ -190,14 +190,14 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One encoded message on its way to a sink.
 
     Args:
-        kind: what it is; decides QoS and what happens when the link is down.
+        kind: what it is; decides QoS, whether the broker keeps it (reports), and what happens when the link is down.
         topic, payload: address and bytes.
         message: the value that was encoded, for callers in the same process.
         not_after_ns: CLOCK_MONOTONIC after which it must not be handed over (commands), or 0.
         ttl_ns: life for the broker's message expiry (commands), or 0.
     """
 
-    kind: Literal["prediction", "alert", "command", "status"]
+    kind: Literal["prediction", "alert", "command", "status", "report"]
     topic: str
     payload: bytes
     message: Prediction | Alert | Command | None = None

@@ -16,6 +16,7 @@ import msgspec
 
 from edge.daemon import realtime
 from edge.daemon.memory import resident_mb, settle
+from edge.daemon.model_report import ModelReport
 from edge.daemon.notices import Notices
 from edge.daemon.notify import Notifier
 from edge.daemon.outbox_watch import OutboxWatch
@@ -226,6 +227,7 @@ class Daemon:
             self._plan.models.reload = self.reload
         self._outbox_watch.topic = self._plan.alert_topic
         self._notices = Notices(self._pipeline)
+        self._model_report = ModelReport(self._pipeline)
 
     def _publish_status(self, now_ns: int) -> None:
         report = status(self._pipeline, now_ns - self._started_ns)
@@ -236,13 +238,14 @@ class Daemon:
         link = {"state": self._transport.state, "connects": self._transport.connects}
         report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb(), "outbox": self._outbox.report()}
         report["alerts"] |= self._outbox.counts()
-        if self._plan.keeper is not None:
-            report["checkpoint"] = self._plan.keeper.status()
         if self._plan.lines:
             report["serial"] = self._boards.report(now_ns)
+        if self._plan.keeper is not None:
+            report["checkpoint"] = self._plan.keeper.status()
         self._notices.look(report, now_ns)
         self._notifier.status(self._transport.state)
         self._transport.send(Outgoing("status", self._plan.status_topic, msgspec.json.encode(report)))
+        self._model_report.turn(self._transport.send)
 
     def _set_wall_offset(self) -> None:
         offset_ns = time.time_ns() - time.monotonic_ns()

@@ -184,20 +184,30 @@ class DriftMonitor:
 
     def report(self) -> dict[str, Any]:
         """Every feature and score of the last window, with both histograms."""
-        if self.last is None:
+        last, bins = self.last, self._bins
+        if last is None:
             return self.summary() | {"values": []}
-        bins = self._bins
+        # Whole arrays to lists at once: number by number, 64 features of 10 bins take 3 ms instead of 0.7.
+        edges, reference, current = bins.edges.tolist(), bins.shares.round(4).tolist(), last.shares.round(4).tolist()
+        columns = (self.names, last.psi.round(4), last.ks.round(4), last.n, last.effective.round(1), self.is_drifting, bins.used, self.odd)
+        rows = zip(*(column if isinstance(column, list) else column.tolist() for column in columns), strict=True)
         return self.summary() | {
             "values": [
-                self._row(f, self.last)
-                | {
-                    "edges": [float(edge) for edge in bins.edges[f, : bins.used[f] - 1]],
-                    "reference": [round(float(share), 4) for share in bins.shares[f, : bins.used[f]]],
-                    "current": [round(float(share), 4) for share in self.last.shares[f, : bins.used[f]]],
-                    "nan": int(self.odd[f, 0]),
-                    "infinite": int(self.odd[f, 1]),
+                {
+                    "name": name,
+                    "kind": "feature" if f < self._features else "score",
+                    "psi": psi,
+                    "ks": ks,
+                    "n": int(n),
+                    "n_effective": effective,
+                    "drifting": is_drifting,
+                    "edges": edges[f][: used - 1],
+                    "reference": reference[f][:used],
+                    "current": current[f][:used],
+                    "nan": odd[0],
+                    "infinite": odd[1],
                 }
-                for f in range(len(self.names))
+                for f, (name, psi, ks, n, effective, is_drifting, used, odd) in enumerate(rows)
             ]
         }
 

@@ -131,6 +131,12 @@ class ClassQuality:
             "drifting": self.alarm.is_raised,
         }
 
+    def calibration(self) -> list[dict[str, float]]:
+        """Of the window, for each tenth of confidence that was seen: predictions, mean confidence, and the share that was right."""
+        return [
+            {"n": int(n), "confidence": round(sure / n, 4), "accuracy": round(right / n, 4)} for n, sure, right in self._bins.tolist() if n
+        ]
+
     def _add(self, one: _Seen, sign: int) -> None:
         self._matrix[one.truth, one.said] += sign
         self._bins[one.at] += (sign, sign * one.confidence, sign * (one.truth == one.said))
@@ -160,6 +166,10 @@ class ValueQuality:
         self._ring.append(error)
         self.n += 1
         return self.alarm.update(abs(error))
+
+    def calibration(self) -> list[dict[str, float]]:
+        """None: a value has no confidence."""
+        return []
 
     def summary(self) -> dict[str, Any]:
         """Of the window."""

@@ -30,6 +30,10 @@ class Quality(Protocol):
         """How good predictions are."""
         ...
 
+    def calibration(self) -> list[dict[str, float]]:
+        """See ClassQuality."""
+        ...
+
 
 class Made(msgspec.Struct, gc=False):
     """A prediction that waits for its label.

@@ -95,6 +95,19 @@ class Monitoring:
         drift = {"drift": self.drift.summary()} if self.drift is not None else {}
         return {"version": self.version} | drift | (self.labels.summary() if self.labels is not None else {})
 
+    def report(self, most: int) -> dict[str, Any]:
+        """The same in full, with histograms and calibration: milliseconds for hundreds of features.
+
+        Args:
+            most: features and scores; with more of them, the histograms are left out.
+        """
+        known = self.status()
+        if self.drift is not None and len(self.drift.names) <= most:
+            known["drift"] = self.drift.report()
+        if self.labels is not None:
+            known["quality"] |= {"calibration": self.labels.quality.calibration()}
+        return known
+
     def _tell(self, announces: _Announces, out: list[Outgoing]) -> None:
         for event in self.events:
             name = f"{event.kind}-drift" if event.state == "raised" else f"{event.kind}-drift-over"

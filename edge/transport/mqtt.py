@@ -253,7 +253,7 @@ class MqttTransport:
             return False
         prefix = self._prefixes.of(outgoing.topic, -(-outgoing.ttl_ns // 1_000_000_000))
         payload = outgoing.payload
-        sock.queue(publish_header(len(prefix) + len(payload)), prefix, payload)
+        sock.queue(publish_header(len(prefix) + len(payload), is_retained=outgoing.kind == "report"), prefix, payload)
         return True
 
     def send_acked(self, outgoing: Outgoing) -> int | None:

@@ -8,6 +8,7 @@ import typer
 from edge.cli.models.pack import pack
 from edge.cli.models.registry import join as join_registry
 from edge.cli.models.remote import receive
+from edge.cli.models.report.command import report
 from edge.cli.models.send import send
 
 models = typer.Typer(help="Model bundles.", no_args_is_help=True)
@@ -28,3 +29,4 @@ def check_model(
 join_registry(models)
 models.command("send")(send)
 models.command("receive")(receive)
+models.command("report")(report)
