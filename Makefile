@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types bench bench-features bench-lidar train clean
+.PHONY: help run test test-system lint types bench bench-features bench-lidar train clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ run: $(VENV)/.installed-run ## the demo: a real recording, live (make run ARGS="
 
 test: $(VENV)/.installed-dev ## all tests (make test ARGS="-k gate")
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-system: $(VENV)/.installed-dev ## the service under a real systemd in a container (root; needs debootstrap, systemd-container)
+	@$(BIN)/python -m pytest tests/system/booted.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## style, format, layers
 	@$(BIN)/ruff check .
@@ -38,7 +41,7 @@ train: $(VENV)/.installed-train ## train the activity-watch model again from its
 	@$(BIN)/python models/activity-watch/train.py $(ARGS)
 
 clean: ## remove the virtual environment and everything generated
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist out
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .system build dist out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp files are older than pyproject.toml and constraints.txt when either changed: then, and only then, pip runs again.
