@@ -70,7 +70,7 @@ def main() -> None:
         checked = [frame + U32.pack(zlib.crc32(frame)) for frame in plain]
         ours = b"".join(map(encode, plain))
         stuffed = b"".join(cobs.encode(frame) + b"\0" for frame in checked)
-        slip = b"".join(map(sliplib.encode, checked))
+        slip = b"".join(sliplib.encode(frame) + sliplib.END for frame in checked)
         decoder, whole = Decoder(), Decoder()
         decoder.input[: len(ours)] = ours
         ways = (

@@ -35,7 +35,7 @@ hop = 2
 stats = ["mean"]
 [[rules]]
 name = "brake"
-score = "imu.ax.mean"
+score = "imu.ax.mean.4"
 enter = 20.0
 exit = 10.0
 emit = "command"
