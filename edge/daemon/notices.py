@@ -81,7 +81,9 @@ class Notices:
         for reason, total in reasons.items():
             if new := self._news(f"{intake.name} {reason}", total, now_ns):
                 hint = self._hint(intake, reason, stream)
-                _log.warning("stream %s: %d not used, %s%s", intake.name, new, reason, f": {hint}" if hint else "")
+                _log.warning(
+                    "stream %s: %d not used, %s%s", intake.name, new, reason, f": {hint}" if hint else "", extra={"stream": intake.name}
+                )
 
     def _hint(self, intake: Intake, reason: str, stream: dict[str, Any]) -> str:
         if reason == "missing_field" and isinstance(intake, TelemetryIntake) and isinstance(intake.codec, JsonCodec):
@@ -100,10 +102,12 @@ class Notices:
             if self._news(f"{intake.name} rate", stream["used"], now_ns):
                 unit = "stamp_unit?" if isinstance(intake.codec, JsonCodec) else "t, dt and ts are in ns"
                 text = "stream %s: steps of %s, expected %s (rate_hz = %g): %s"
-                _log.warning(text, intake.name, _duration(1e9 / measured), _duration(1e9 / expected), expected, unit)
+                _log.warning(
+                    text, intake.name, _duration(1e9 / measured), _duration(1e9 / expected), expected, unit, extra={"stream": intake.name}
+                )
         elif new := self._news(f"{intake.name} overflows", stream["overflows"], now_ns):
             text = "stream %s: %d samples left their windows early: %g Hz measured, rate_hz = %g"
-            _log.warning(text, intake.name, new, measured, expected)
+            _log.warning(text, intake.name, new, measured, expected, extra={"stream": intake.name})
 
     def _decisions(self, report: dict[str, Any], now_ns: int) -> None:
         decisions = report["decisions"]
@@ -123,10 +127,18 @@ class Notices:
             command = safe[device, name]
             if new := self._news(f"{name} latched", self._told.get(f"{name} latched", 0) + 1, now_ns):
                 why = command.cause.rule.removeprefix("envelope.")
-                _log.warning("actuator %s of %s is latched at its safe value %g: %s (%d such)", name, device, command.value, why, new)
+                _log.warning(
+                    "actuator %s of %s is latched at its safe value %g: %s (%d such)",
+                    name,
+                    device,
+                    command.value,
+                    why,
+                    new,
+                    extra={"device": device},
+                )
         for device, name in sorted(self._latched - latched):
             if self._news(f"{name} armed", self._told.get(f"{name} armed", 0) + 1, now_ns):
-                _log.warning("actuator %s of %s is no longer latched", name, device)
+                _log.warning("actuator %s of %s is no longer latched", name, device, extra={"device": device})
         self._latched = latched
 
     def _news(self, key: str, total: int, now_ns: int) -> int:
