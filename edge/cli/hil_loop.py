@@ -143,6 +143,8 @@ class Loop:
         number = self._actuators.get(command.name)
         ttl_us, now_us = (command.expires_ns - command.issued_ns) // 1000, time.monotonic_ns() // 1000
         value, sent_us = self._sent.get(command.name, (None, 0))
+        if self._session.clock.error_us > ttl_us // 4:
+            return  # the board's clock is not known well enough to say when the command ends
         if number is None or (value == command.value and now_us - sent_us < ttl_us // REFRESH):
             return
         if self._session.command(number, command.value, ttl_us, now_us, _forget) is not None:

@@ -52,7 +52,7 @@ def build_firmware(folder: Path, **variables: str) -> Path:
     lacks = missing_tools()
     if lacks:
         raise BoardError(lacks)
-    command = ["make", "-s", "-C", FIRMWARE, f"BUILD={folder}", *(f"{name}={value}" for name, value in variables.items())]
+    command = ["make", "-s", "-C", str(FIRMWARE), f"BUILD={folder}", *(f"{name}={value}" for name, value in variables.items())]
     made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - fixed words
     if made.returncode:
         raise BoardError(f"the firmware does not build:\n{made.stdout}{made.stderr}")

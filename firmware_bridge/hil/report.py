@@ -138,4 +138,4 @@ def _junit(results: Sequence[Result]) -> bytes:
         if result.error:
             case = ElementTree.SubElement(suite, "testcase", classname=f"hil.{result.name}.{result.board}", name="run")
             ElementTree.SubElement(case, "error", message=result.error)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
