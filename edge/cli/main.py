@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from edge.cli.hil import hil
 from edge.cli.models.app import models
 from edge.cli.service import service
 from edge.errors import BundleError, ConfigError, EdgeError, TransportError
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich would take half of the time that --help has
 )
 app.add_typer(models, name="models")
+app.add_typer(hil, name="hil")
 
 app.add_typer(service, name="service")
 
