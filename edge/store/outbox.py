@@ -167,16 +167,6 @@ class Outbox:
                 self._restore([msgspec.structs.replace(entry, number=i - len(found)) for i, entry in enumerate(found)])
             journal.write_all(sorted(self._held.values(), key=lambda entry: entry.number), self._next - 1)
 
-    def is_settled(self, number: int) -> bool:
-        """Whether the alerts accepted before ``accepted`` was this number can no longer be lost with the process."""
-        journal = self.journal
-        return journal is None or journal.committed >= number - 1 or not any(journal.committed < one < number for one in self._held)
-
-    @property
-    def mark(self) -> int:
-        """For ``is_settled``: one more than the number of the latest alert."""
-        return self._next
-
     def close(self) -> bool:
         """The end. Returns whether what is held will be there at the next start."""
         if self.journal is None:

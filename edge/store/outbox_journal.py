@@ -84,6 +84,16 @@ class Journal:
         return self._posted - self._done
 
     @property
+    def done(self) -> int:
+        """Operations that the thread has dealt with."""
+        return self._done
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def needs_all(self) -> bool:
         """Whether ``write_all`` is due."""
         return self.wants_all or (self._is_behind and self.backlog == 0 and not self.fault)
@@ -147,6 +157,15 @@ class Journal:
         self._file = file
 
     def _run(self) -> None:
+        is_over = False
+        try:
+            self._work()
+            is_over = True
+        finally:
+            if not is_over:  # a mistake of ours: alerts are sent from memory from now on, and the operator hears of it
+                self.fault = "the thread that stores them has ended"
+
+    def _work(self) -> None:
         while True:
             if self._file is None and not self._come_back():
                 return

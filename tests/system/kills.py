@@ -64,7 +64,7 @@ LAST_S = 120.0  # a first start compiles the kernels
 class Seen(msgspec.Struct):
     """What came of it."""
 
-    kills: int
+    kills: int = 0
     kills_before_ready: int = 0
     runs: int = 0
     alerts: int = 0
@@ -175,17 +175,20 @@ def run(folder: Path, kills: int, seed: int, durability: str = "process") -> See
     """Kill so many times, then let the last run deliver everything."""
     stage = Stage(folder, seed, durability)
     accepted: set[str] = set()
-    seen = Seen(kills)
+    seen = Seen()
     again = 0
     try:
         for _ in range(kills):
             has_worked, held = stage.life()
+            seen.kills += 1
             seen.kills_before_ready += not has_worked
             seen.stored_at_kill += len(held)
             accepted.update(held)
             ids = stage.reader.take()
             seen.most_duplicates = max(seen.most_duplicates, len(ids) - len(set(ids)) - again)
             again = len(ids) - len(set(ids))
+        stage.deliver()
+    except KeyboardInterrupt:  # judged by what there is
         stage.deliver()
     finally:
         stage.close()

@@ -250,7 +250,7 @@ def test_a_disk_that_hangs_costs_the_loop_nothing_and_all_is_written_once_it_wor
         box.add(make(number))
     assert box.journal.backlog <= 50
     hold.set()
-    until(lambda: box.is_settled(box.mark), box)
+    until(lambda: box.journal.committed == 499, box)
     stored(box)
     box.close()
     again = open_box(tmp_path / "o", 1000)
@@ -305,3 +305,13 @@ def test_what_a_rule_said_last_is_stored_with_its_alert(tmp_path):
     journal.post("d0")
     box.close()
     assert Journal(tmp_path / "o", "process").take_reported() == {}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_if_the_thread_ends_alerts_are_sent_from_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(OutboxFile, "write", lambda *_args, **_options: 1 / 0)
+    box = open_box(tmp_path / "o")
+    box.add(make(0))
+    until(lambda: bool(box.journal.fault))
+    assert deliver(box) == [b"a0"]
+    assert not box.close()
