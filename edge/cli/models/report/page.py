@@ -33,7 +33,8 @@ tr.bad td{color:var(--bad)}
 .plot{display:block;max-width:100%;height:auto}.plot.fixed,.plot.wide{max-width:none}.card .plot{width:100%}
 .plot text{fill:var(--fg);font:12px system-ui,sans-serif}.plot text.small{fill:var(--dim);font-size:11px}
 .ref{fill:var(--ref)}.now{fill:none;stroke:var(--now);stroke-width:2}.axis,.grid,.frame{stroke:var(--line);fill:none}
-.grid{stroke-dasharray:3 4}.best{stroke:var(--ok);stroke-width:3}.limit{stroke:var(--bad);stroke-width:2;stroke-dasharray:5 3}
+.grid{stroke:var(--dim);stroke-width:.6;stroke-dasharray:3 4}
+.best{stroke:var(--ok);stroke-width:3}.limit{stroke:var(--bad);stroke-width:2;stroke-dasharray:5 3}
 .swap{stroke:var(--ok);stroke-width:2}.active{stroke:var(--ok);stroke-width:6;stroke-linecap:butt}
 .mark{fill:var(--bg);stroke:var(--fg);stroke-width:2}.roll{fill:var(--bad);stroke:var(--bad)}
 .legend{font-size:.8rem;color:var(--dim);margin:6px 0}

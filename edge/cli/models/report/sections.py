@@ -62,6 +62,11 @@ def number(value: float | None, digits: int = 3, unit: str = "") -> str:
     return text + unit
 
 
+def moment(when: str) -> str:
+    """A time of the history to the second; what is none stays as it is."""
+    return f"{when[:10]} {when[11:19]}" if len(when) > 18 and when[10] == "T" else when
+
+
 def share(part: float, whole: float) -> str:
     """Part of a whole, in percent."""
     return f"{part / whole:.1%}" if whole else _NONE
@@ -98,7 +103,7 @@ def _running(facts: Facts) -> Section:
 def _since(known: Versions) -> list[tuple[str, ...]]:
     if (step := known.since) is None:
         return [("since", "the history does not say")]
-    return [("since", step.when), ("by", f"{step.who or _NONE} ({step.what})"), ("because", step.why or _NONE)]
+    return [("since", moment(step.when)), ("by", f"{step.who or _NONE} ({step.what})"), ("because", step.why or _NONE)]
 
 
 def _versions(known: Versions) -> Section:
@@ -120,7 +125,7 @@ def _versions(known: Versions) -> Section:
     tables = [Table(columns=columns, rows=rows, bad=frozenset(bad))]
     if known.rejected:
         rejected: list[tuple[str, ...]] = [
-            (step.version, step.when or _NONE, step.who or _NONE, step.why or _NONE) for step in known.rejected
+            (step.version, moment(step.when) or _NONE, step.who or _NONE, step.why or _NONE) for step in known.rejected
         ]
         tables.append(Table(columns=("rejected", "when", "by", "because"), rows=rejected))
     return Section(key="versions", title="Versions", tables=tables)
@@ -259,7 +264,7 @@ def _trial(live: Live) -> list[Section]:
 
 def _history(known: Versions) -> Section:
     last = known.history[-MOST_HISTORY:][::-1]
-    rows: list[tuple[str, ...]] = [(str(e.number), e.when, e.what, e.version, e.active or _NONE, e.who, e.why) for e in last]
+    rows: list[tuple[str, ...]] = [(str(e.number), moment(e.when), e.what, e.version, e.active or _NONE, e.who, e.why) for e in last]
     bad = frozenset(i for i, e in enumerate(last) if e.what == "rollback")
     columns = ("no", "when", "what", "version", "active after", "by", "because")
     notes = [f"the last {MOST_HISTORY} of {len(known.history):,} lines"] if len(known.history) > MOST_HISTORY else []
