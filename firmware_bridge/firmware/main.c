@@ -7,7 +7,7 @@
 #include "parameters.h"
 #include "plant.h"
 
-enum { CHANNELS = 5, SAMPLES = 256, MOST_ROWS = 40, STATE_US = 50000, STEP_US = 1000, MOST_STEPS = 100, FAULT_OVERSPEED = 1, HELD = 64 };
+enum { CHANNELS = 5, SAMPLES = 256, MOST_ROWS = 40, STATE_US = 50000, STEP_US = 1000, MOST_STEPS = 200, FAULT_OVERSPEED = 1, HELD = 64 };
 enum { STREAM_MOTOR = 1, STREAM_BOARD = 2, FIRMWARE_VERSION = 0x0100, MOST_TTL_US = 5000000 };
 
 #define PARAMETER_TEXT(number, name, unit, initial, low, high) "P" #number " " #name " " unit "\n"
