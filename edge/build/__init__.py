@@ -9,11 +9,14 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from edge.build.models import choose, life_of, note_start
-from edge.build.monitoring import monitoring_of
 from edge.build.checkpoint import keep_state
+from edge.build.health import health_terms
+from edge.build.models import choose, life_of
+from edge.build.monitoring import monitoring_of
 from edge.build.outbox import outbox_of
+from edge.build.recorder import recorder_of
 from edge.build.safe import safe_config
+from edge.build.start import Start, start_with
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
 from edge.config.check_serial import is_serial
@@ -81,9 +84,7 @@ def load(path: str | Path, *, boot_id: str | None = None, clock: Callable[[], in
     return pipeline
 
 
-def run(
-    path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None, is_safe: bool = False
-) -> int:
+def run(path: str | Path, *, broker_url: str | None = None, tap: Callable[[RawMessage], None] | None = None, is_safe: bool = False) -> int:
     """Run a pipeline file as a daemon until SIGTERM or SIGINT.
 
     Args:
@@ -115,26 +116,29 @@ def daemon(
 
     configs: list[RuntimeConfig] = []
 
-    def rebuild() -> Plan:
-        config = load_config(Path(path), with_model=not is_safe)
+    def build(start: Start) -> Plan:
+        config = start.config or load_config(Path(path), with_model=not is_safe)
         config = safe_config(config) if is_safe else config
         config = config if broker_url is None else with_broker(config, broker_url)
         configs.append(config)
         if config.outbox != configs[0].outbox:
             _log.warning("[outbox] has changed: restart the daemon for it to take effect")
+        if config.recording != configs[0].recording:
+            _log.warning("[recording] has changed: restart the daemon for it to take effect")
         try:
-            return plan_of(config, admissions, unfit if len(configs) == 1 else "")
+            return plan_of(config, admissions, start.unfit)
         except ConfigError as fault:
             raise ConfigError(fault.problems, str(path)) from fault
 
-    unfit = "" if is_safe else note_start(load_config(Path(path)))
-    plan = rebuild()
+    plan = build(Start()) if is_safe else start_with(Path(path), build, admissions)
     plan.is_safe = is_safe
     outbox = outbox_of(configs[0])
     if not is_safe:
         reported = outbox.journal.take_reported() if outbox.journal is not None else {}
         plan.keeper = keep_state(configs[0], plan.pipeline, reported)
-    return Daemon(plan, rebuild, outbox, notifier or Notifier.from_environment(), tap)
+    return Daemon(
+        plan, lambda: build(Start()), outbox, notifier or Notifier.from_environment(), tap, None if is_safe else recorder_of(configs[0])
+    )
 
 
 def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: str = "") -> Plan:
@@ -143,7 +147,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: 
     Args:
         config: whole.
         admissions: what was admitted before.
-        unfit: why no model may act, see edge.build.models.note_start.
+        unfit: why no model may act, see edge.build.start.
     """
     pipeline = pipeline_of(config, admissions=admissions, unfit=unfit)
     warm_up(pipeline)
@@ -164,6 +168,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: 
         _watcher(config, pipeline),
     )
     plan.alert_topic = config.outbox.topic or f"edge/{config.name}/alerts"
+    plan.health = health_terms(config)
     plan.models = life_of(config, pipeline)
     plan.lines = {name: SerialLine(line.url, line.key_file) for name, line in config.serial.items()}
     plan.place = Place(config.process.priority, tuple(config.process.cpu), config.process.lock_memory)

@@ -1,6 +1,5 @@
 """The model of a config: which version a start takes, and what keeps it as its registry says while the daemon runs."""
 
-import logging
 from pathlib import Path
 
 import msgspec
@@ -14,14 +13,14 @@ from edge.daemon.trial import Setting
 from edge.errors import BundleError
 from edge.features.plan import FeaturePlan
 from edge.inference.admissions import Admissions
-from edge.inference.bundle import load_bundle, read_manifest
+from edge.inference.bundle import load_bundle, read_manifest, versions
+from edge.inference.choice import read_state
 from edge.inference.guard import Limits, Trouble
 from edge.inference.shadow import Probation, Threshold
 from edge.inference.variants import Inference
 from edge.pipeline.recipe import Pipeline
 from edge.store.registry import Registry, Wanted
 
-_log = logging.getLogger(__name__)
 _NS_PER_MS = 1_000_000
 WHO = "daemon"
 
@@ -47,33 +46,6 @@ def follows_registry(config: RuntimeConfig) -> bool:
     return config.model is not None and config.model.version == "active"
 
 
-def note_start(config: RuntimeConfig) -> str:
-    """Count a start; after too many that did not settle, go back to the version that ran well last.
-
-    Returns:
-        Why no model may act, which is safe mode; "" otherwise.
-    """
-    if config.model is None or not follows_registry(config):
-        return ""
-    registry = Registry(Path(config.model.bundle))
-    try:
-        state = registry.note_start()
-    except BundleError as fault:
-        _log.error("%s: starts are not counted, so a model that crashes is not found out", fault)
-        return ""
-    starts = config.model.rollback.starts
-    if state.unsettled_starts <= starts:
-        return ""
-    reason = f"did not let {starts} starts settle, one after the other"
-    try:
-        version = registry.rollback(WHO, reason)
-    except BundleError as fault:
-        _log.critical("model %s %s, and there is no other one to go back to: safe mode: %s", state.active, reason, fault)
-        return reason
-    _log.error("model %s %s: rolled back to %s", state.active, reason, version)
-    return ""
-
-
 def choose(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int, admissions: Admissions, unfit: str = "") -> Chosen:
     """The model of a pipeline, admitted.
 
@@ -92,13 +64,26 @@ def choose(config: RuntimeConfig, plan: FeaturePlan, budget_ns: int, admissions:
         return Chosen()
     folder = Path(model.bundle)
     if unfit:
-        manifest = read_manifest(folder, model.version)
-        return Chosen(None, manifest.labels, manifest.version, Trouble("failed", unfit))
+        version = read_state(folder, versions(folder)).active
+        return Chosen(None, _labels_without(config, folder, version, plan), version, Trouble("failed", unfit))
     bundle = load_bundle(folder, model.version)
     inference = admissions.admit(bundle, plan.names, plan.hash, budget_ns, config.lanes)
     if model.cascade is not None:
         inference.set_cascade(model.cascade.first, model.cascade.then, model.cascade.score, model.cascade.unsure)
     return Chosen(inference, inference.labels)
+
+
+def _labels_without(config: RuntimeConfig, folder: Path, version: str, plan: FeaturePlan) -> tuple[str, ...]:
+    """The scores that a model would have: those of a manifest that can be read and has what the rules ask for, or just these."""
+    asked = tuple(dict.fromkeys(rule.score for rule in config.rules if rule.score not in plan.names))
+    for name in (version, *reversed(versions(folder))):
+        try:
+            labels = read_manifest(folder, name).labels
+        except BundleError:
+            continue
+        if set(asked) <= set(labels):
+            return labels
+    return asked
 
 
 def life_of(config: RuntimeConfig, pipeline: Pipeline) -> Deployments | None:
@@ -109,7 +94,7 @@ def life_of(config: RuntimeConfig, pipeline: Pipeline) -> Deployments | None:
     plan, host = pipeline.features.plan, pipeline.decisions.host
     folder, budget_ns = Path(model.bundle), pipeline.decisions.terms.budget_ns
     running = host.active.model.version if host.active is not None else ""
-    within_ns = min(budget_ns, read_manifest(folder, running or "active").budget_ns)
+    within_ns = min(budget_ns, read_manifest(folder, running).budget_ns) if running else budget_ns
     setting = Setting(folder, host.labels, len(plan.names), config.lanes, budget_ns, _thresholds(config, host.labels), model.shadow.nice)
     registry = Registry(folder, Wanted(plan.names, plan.hash, budget_ns))
     rollback, topic = model.rollback, f"edge/{config.name}/alerts"

@@ -18,12 +18,13 @@ from edge.errors import ConfigError, Problem
 MAX_FILE_BYTES = 4 << 20
 
 
-def load(path: Path, *, with_model: bool = True) -> RuntimeConfig:
+def load(path: Path, *, with_model: bool = True, version: str = "") -> RuntimeConfig:
     """Read and check a pipeline file. Relative paths in it count from its folder and come back absolute.
 
     Args:
         path: of the file.
         with_model: whether the model's bundle must be there; False is for the script that is about to make it.
+        version: of the model, instead of the file's.
 
     Raises:
         ConfigError: the file cannot be read, or anything in it is wrong; lists every problem.
@@ -43,12 +44,12 @@ def load(path: Path, *, with_model: bool = True) -> RuntimeConfig:
     except (OSError, ValueError) as fault:
         raise _refusal(path, f"cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
     try:
-        return loads(text, path.parent, str(path), with_model=with_model)
+        return loads(text, path.parent, str(path), with_model=with_model, version=version)
     except ConfigError as fault:
         raise ConfigError(fault.problems, str(path)) from fault.__cause__
 
 
-def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: bool = True) -> RuntimeConfig:
+def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: bool = True, version: str = "") -> RuntimeConfig:
     """Check the text of a pipeline file.
 
     Args:
@@ -56,6 +57,7 @@ def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: boo
         base: folder that relative paths count from.
         name: of the file, for problems that belong to no key.
         with_model: whether the model's bundle must be there.
+        version: of the model, instead of the file's.
 
     Raises:
         ConfigError: anything is wrong; lists every problem.
@@ -66,6 +68,8 @@ def loads(text: str, base: Path, name: str = "pipeline file", *, with_model: boo
         raise ConfigError([Problem(name, f"is not TOML: {fault}")]) from fault
     found = Findings()
     config = _absolute(typed(tables, found), Path(os.path.abspath(base)))
+    if version and config.model is not None:
+        config = msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, version=version))
     if with_model:
         config = with_bundle_features(config, found)
     find_problems(config, found, with_model=with_model)
@@ -87,7 +91,8 @@ def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
     outbox = msgspec.structs.replace(config.outbox, **_joined(config.outbox, ("path",), base))
     checkpoint = msgspec.structs.replace(config.checkpoint, **_joined(config.checkpoint, ("path",), base))
     config = msgspec.structs.replace(config, broker=broker, model=model, features=features, tables=tables)
-    config = msgspec.structs.replace(config, outbox=outbox, checkpoint=checkpoint)
+    recording = msgspec.structs.replace(config.recording, **_joined(config.recording, ("path",), base))
+    config = msgspec.structs.replace(config, outbox=outbox, checkpoint=checkpoint, recording=recording)
     folders = {name: stream.scan.classifier for name, stream in config.streams.items()}
     return with_absolute_classifiers(config, {name: os.path.normpath(base / folder) for name, folder in folders.items() if folder})
 

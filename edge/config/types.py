@@ -11,6 +11,7 @@ from msgspec import Meta
 from edge.config.lidar import Lidar
 from edge.config.models import Model
 from edge.config.monitoring import Drift, LabelsTable
+from edge.config.recording import HealthTable, RecordingTable
 from edge.config.stored import CheckpointTable, OutboxTable
 
 _YEAR_MS = 31_622_400_000  # in ns it is far from the end of an int64
@@ -182,6 +183,11 @@ class Stream(Section, frozen=True, kw_only=True):
     max_rows: Annotated[int, Meta(ge=1, le=65_536, description="most samples in one message")] = 1024
     max_points: Annotated[int, Meta(ge=1, le=4_000_000, description="most points in one scan")] = 262_144
     max_bytes: Annotated[int, Meta(ge=64, le=64_000_000, description="largest payload; larger ones are skipped unread")] = 65_536
+    silent_ms: Annotated[
+        Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None,
+        Meta(description="nothing came for so long: the stream is silent; default: 10 periods of `rate_hz`, at least 250 ms, or never"),
+    ] = None
+    on_silence: Annotated[Literal["note", "alert"], Meta(description="silence is a state; with `alert` one is sent as well")] = "note"
     asof_max_ms: Annotated[
         Annotated[float, Meta(gt=0, le=_YEAR_MS)] | None,
         Meta(description="when another stream triggers, this one's newest sample may be so old, or no vector is made; default: any age"),
@@ -334,3 +340,5 @@ class RuntimeConfig(Section, frozen=True, kw_only=True):
     process: Annotated[Process, Meta(description="priority, cores and memory of `edge run`")] = Process()
     outbox: Annotated[OutboxTable, Meta(description="where alerts wait for the broker")] = OutboxTable()
     checkpoint: Annotated[CheckpointTable, Meta(description="the state that a restart goes on from")] = CheckpointTable()
+    recording: Annotated[RecordingTable, Meta(description="what comes in and goes out, to files, by a second process")] = RecordingTable()
+    health: Annotated[HealthTable, Meta(description="how the daemon tells how it is")] = HealthTable()

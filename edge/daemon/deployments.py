@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edge.daemon.heartbeat import Heartbeat
 from edge.daemon.lifecycle import Lifecycle
 from edge.daemon.orders import Order, Said
 from edge.daemon.trial import Trial
@@ -112,6 +113,15 @@ class Deployments:
             "variants": active.model.summary() if active is not None else {},
             "cascade": active.model.cascade.summary() if active is not None and active.model.cascade is not None else {},
         }
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """Of the thread."""
+        return self._lifecycle.heartbeat
+
+    def say(self, said: Said) -> None:
+        """Tell something as an alert at the next look."""
+        self._orders.put(Order("tell", said=said))
 
     def trouble(self, reason: str) -> None:
         """Something outside of the runs themselves says that the active model must stop, such as drift."""

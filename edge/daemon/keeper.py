@@ -60,6 +60,15 @@ class Keeper:
         self._finish()
         self._writer.close()
 
+    @property
+    def every_s(self) -> float:
+        """From the start of one round to the next, in seconds."""
+        return self._every_ns / 1e9
+
+    def pulse(self) -> tuple[int, bool]:
+        """Files that the thread has dealt with, and whether one waits."""
+        return self._writer.written + self._writer.failed, self._writer.is_busy
+
     def status(self) -> dict[str, float]:
         """For the status."""
         longest_us = round(self.longest_ns / 1000)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from edge.daemon.heartbeat import Heartbeat
 from edge.daemon.loading import Loader, is_fit
 from edge.daemon.orders import Asked, Order, Said
 from edge.daemon.trial import Setting, Trial
@@ -29,6 +30,8 @@ from edge.store.ring import RingWriter
 _log = logging.getLogger(__name__)
 
 PERIOD_S = 0.1
+_LOOK_S = 1.0  # longest that a look at the registry's files may take
+_FOLLOW_S = 200.0  # and proving and loading what it asks for
 WHO = "daemon"
 
 
@@ -46,6 +49,7 @@ class Lifecycle:
         happened: switches that the host made, from the loop.
         retired: models to be freed here, from the loop.
         rollbacks: how often a model that was at work had to stop.
+        heartbeat: of the thread.
         is_pinned: a person said that the version must stay, whatever it does.
     """
 
@@ -54,6 +58,7 @@ class Lifecycle:
         self.happened: SimpleQueue[Event] = SimpleQueue()
         self.retired: SimpleQueue[Inference | RingWriter | None] = SimpleQueue()
         self.rollbacks = 0
+        self.heartbeat = Heartbeat("models")
         self.name = asked.name
         self._registry, self._setting, self._asked = registry, setting, asked
         self._loader = Loader(registry.folder, setting, asked)
@@ -98,18 +103,24 @@ class Lifecycle:
 
     def run(self) -> None:
         """Follow the registry until closed."""
+        self.heartbeat.expect(_FOLLOW_S, "loading the last good version")
         self._keep_good_warm()
+        self.heartbeat.expect(PERIOD_S)
         while not self._closed.wait(PERIOD_S):
             try:
                 self._round()
             except (BundleError, OSError, ValueError) as fault:  # a full disk, no more processes: said, and tried again
                 self._tell("model.registry", str(fault), self._running, is_bad=True)
+                self.heartbeat.expect(10 * PERIOD_S)
                 self._closed.wait(10 * PERIOD_S)
+            self.heartbeat.expect(PERIOD_S)
+        self.heartbeat.rest()
         self._end_trial()
         if self._is_orderly:
             self._settle("stopped in an orderly way")
 
     def _round(self) -> None:
+        self.heartbeat.expect(_LOOK_S, "looking at the registry")
         while not self.retired.empty():
             if isinstance(retired := self.retired.get(), RingWriter):
                 retired.close()
@@ -120,6 +131,7 @@ class Lifecycle:
             self._watch_trial(self._trial)
         if self._is_new:
             self._is_new = False
+            self.heartbeat.expect(_FOLLOW_S, "proving and loading")
             self._follow()
         if self._settles_s and time.monotonic() >= self._settles_s:
             self._settle("lived long enough")

@@ -3,6 +3,8 @@
 import logging
 
 from edge.daemon.deployments import Deployments
+from edge.daemon.health import HealthTerms, Helper
+from edge.daemon.helpers import of_heartbeat, of_keeper
 from edge.daemon.keeper import Keeper
 from edge.daemon.realtime import Place
 from edge.daemon.tables import TableWatcher
@@ -28,6 +30,7 @@ class Plan:
     Attributes:
         place: of the process on its machine.
         alert_topic: of the outbox's own alerts.
+        health: what is told of it.
         is_safe: safe mode.
         keeper: of the pipeline's state; None: a restart begins anew.
         models: keeps them as the registry says; None where the file says which version runs.
@@ -48,10 +51,17 @@ class Plan:
         self._watcher = watcher
         self.place = Place()
         self.alert_topic = ""
+        self.health = HealthTerms()
         self.is_safe = False
-        self.lines: dict[str, SerialLine] = {}
         self.keeper: Keeper | None = None
+        self.lines: dict[str, SerialLine] = {}
         self.models: Deployments | None = None
+
+    def helpers(self) -> list[Helper]:
+        """What tells whether this plan's threads live."""
+        beats = [one.heartbeat for one in (self._watcher, self.models) if one is not None]
+        found = [of_heartbeat(beat) for beat in beats]
+        return [*found, of_keeper(self.keeper)] if self.keeper is not None else found
 
     def look_after_tables(self, wall_ns: int) -> None:
         """Swap in tables that were read again; call often, between two frames.

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from edge.daemon import realtime
+from edge.daemon.health import Health
+from edge.daemon.helpers import of_outbox, of_recorder
 from edge.daemon.memory import resident_mb, settle
 from edge.daemon.model_report import ModelReport
 from edge.daemon.notices import Notices
@@ -22,6 +24,7 @@ from edge.daemon.notify import Notifier
 from edge.daemon.outbox_watch import OutboxWatch
 from edge.daemon.plan import Plan
 from edge.daemon.rebuild import Rebuilder
+from edge.daemon.recorder import Recorder
 from edge.daemon.wake import Wake
 from edge.errors import EdgeError
 from edge.messages import Command, Outgoing, RawMessage
@@ -48,7 +51,8 @@ class Daemon:
         rebuild: makes a new plan from the re-read file (SIGHUP); raises EdgeError when the file is not valid.
         outbox: alerts on their way.
         notifier: the service manager.
-        tap: called with every message before the pipeline sees it; for recording and tests.
+        tap: called with every message before the pipeline sees it; for tests.
+        recorder: records what comes in and goes out.
     """
 
     def __init__(
@@ -58,8 +62,10 @@ class Daemon:
         outbox: Outbox,
         notifier: Notifier,
         tap: Callable[[RawMessage], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._plan, self._outbox, self._notifier, self._tap = plan, outbox, notifier, tap
+        self._recorder = recorder
         self._pipeline = plan.pipeline
         self._selector = selectors.DefaultSelector()
         self._wake = Wake(self._selector, self._on_wake)
@@ -67,6 +73,7 @@ class Daemon:
         self._boards = Boards(plan.lines, self._on_message, self._selector)
         outbox.wake_with(self._wake.nudge)
         self._outbox_watch = OutboxWatch(outbox)
+        self._health = Health(self._transport, time.monotonic_ns())
         self._stop_at_ns = 0
         self._rebuilder = Rebuilder(rebuild, self._wake.nudge)
         self._faults: list[int] = []
@@ -87,12 +94,16 @@ class Daemon:
         self._start_pipeline(self._pipeline.decisions.wall_offset_ns)
         self._wake.take_signals()
         settle()
+        if self._recorder is not None:
+            self._recorder.start()
         realtime.take(self._plan.place)
         self._notifier.ready(f"{'safe mode of' if self._plan.is_safe else 'running'} {self._pipeline.name}")
         try:
             return self._loop()
         finally:
             self._outbox.close()
+            if self._recorder is not None:
+                self._recorder.close()
             gc.enable()
             gc.unfreeze()
             self._plan.close(is_orderly=self._stop_at_ns != 0)
@@ -147,7 +158,12 @@ class Daemon:
         if self._plan.keeper is not None and not self._stop_at_ns:
             self._plan.keeper.look(now_ns)
         self._take_rebuilt(now_ns)
-        self._notifier.alive(now_ns)
+        if not self._stop_at_ns:
+            self._send(self._health.look(now_ns))
+            if line := self._health.line(now_ns):
+                self._notifier.status(line)
+        if self._health.is_working(now_ns):
+            self._notifier.alive(now_ns)
         self._hand_over()
 
     # -- in and out ----------------------------------------------------------------------------------------------------------
@@ -155,6 +171,8 @@ class Daemon:
     def _on_message(self, raw: RawMessage) -> None:
         if self._tap is not None:
             self._tap(raw)
+        if self._recorder is not None:
+            self._recorder.received(raw)
         self._handed_ns = 0
         out = self._pipeline.step(raw)
         if out:
@@ -169,11 +187,14 @@ class Daemon:
         for outgoing in out:
             if outgoing.kind == "alert":
                 self._outbox.add(outgoing)
+                self._record(outgoing)
                 self._send_alerts()
             elif outgoing.kind == "command":
                 self._send_command(outgoing)
             elif self._transport.send(outgoing):
                 self._queued_bytes += len(outgoing.payload)
+                if outgoing.kind == "prediction":
+                    self._record(outgoing)
         if self._queued_bytes > BATCH_BYTES:
             self._hand_over()
 
@@ -184,6 +205,7 @@ class Daemon:
         elif (board := self._boards.board_of(outgoing.topic)) is not None:
             if board.send(outgoing):
                 self._hand_over()
+                self._record(outgoing)
                 return
             reason = "link_down"
         elif not self._transport.is_up:
@@ -192,9 +214,14 @@ class Daemon:
             reason = "link_stalled"
         else:
             self._hand_over()  # a command does not wait for the rest of the batch
+            self._record(outgoing)
             return
         if isinstance(outgoing.message, Command):
             self._send(self._pipeline.withhold(outgoing.message, reason, now_ns))
+
+    def _record(self, outgoing: Outgoing) -> None:
+        if self._recorder is not None:
+            self._recorder.sent(outgoing)
 
     def _hand_over(self) -> None:
         self._transport.flush()
@@ -226,6 +253,10 @@ class Daemon:
         if self._plan.models is not None:
             self._plan.models.reload = self.reload
         self._outbox_watch.topic = self._plan.alert_topic
+        self._health.watch(self._pipeline, self._plan.health, time.monotonic_ns())
+        self._health.helpers = [of_outbox(self._outbox), *self._plan.helpers()]
+        if self._recorder is not None:
+            self._health.helpers.append(of_recorder(self._recorder))
         self._notices = Notices(self._pipeline)
         self._model_report = ModelReport(self._pipeline)
 
@@ -242,8 +273,10 @@ class Daemon:
             report["serial"] = self._boards.report(now_ns)
         if self._plan.keeper is not None:
             report["checkpoint"] = self._plan.keeper.status()
+        report["health"] = self._health.report(now_ns)
+        if self._recorder is not None:
+            report["recording"] = self._recorder.status()
         self._notices.look(report, now_ns)
-        self._notifier.status(self._transport.state)
         self._transport.send(Outgoing("status", self._plan.status_topic, msgspec.json.encode(report)))
         self._model_report.turn(self._transport.send)
 
@@ -282,6 +315,7 @@ class Daemon:
         self._stop_at_ns = now_ns + int(DRAIN_S * 1e9)
         self._send(self._pipeline.stop(now_ns))
         self._publish_status(now_ns)
+        self._send(self._health.last_words(now_ns))
 
     def _is_finished(self, now_ns: int) -> bool:
         if len(self._outbox) and self._transport.is_up and now_ns < self._stop_at_ns:
@@ -322,7 +356,7 @@ class Daemon:
         self._start_pipeline(old.pipeline.decisions.wall_offset_ns)
         if plan.settings != old.settings or plan.subscriptions != old.subscriptions:
             self._transport.close()
-            self._transport = self._make_transport(plan)
+            self._transport = self._health.link = self._make_transport(plan)
         if plan.lines != old.lines:
             self._boards.close()
             self._boards = Boards(plan.lines, self._on_message, self._selector)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 
+from edge.daemon.heartbeat import Heartbeat
 from edge.errors import EdgeError
 from edge.features.device_table import DeviceTable
 from edge.pipeline.tables import TableJoin
@@ -13,6 +14,7 @@ from edge.store.table import TableSpec, read_table, version_of
 
 _log = logging.getLogger(__name__)
 _YIELD_S = 0.0002
+_READ_S = 20.0  # longest that reading one file may take
 
 
 class TableWatcher:
@@ -21,10 +23,14 @@ class TableWatcher:
     Args:
         join: of the pipeline.
         files: table name to where it is, and how many seconds lie between two looks at it.
+
+    Attributes:
+        heartbeat: of its thread.
     """
 
     def __init__(self, join: TableJoin, files: Mapping[str, tuple[TableSpec, float]]) -> None:
         self._join, self._files = join, files
+        self.heartbeat = Heartbeat("tables")
         self._seen = {name: join.tables[name].rows.version for name in files}
         self._found: SimpleQueue[tuple[str, DeviceTable | EdgeError]] = SimpleQueue()
         self._retired: SimpleQueue[DeviceTable] = SimpleQueue()  # given up by the thread
@@ -60,13 +66,21 @@ class TableWatcher:
 
     def _run(self) -> None:
         due = dict.fromkeys(self._files, 0.0)
-        while not self._closed.wait(max(0.01, min(due.values()) - time.monotonic())):
+        while not self._closed.wait(self._pause(min(due.values()))):
             while not self._retired.empty():
                 self._retired.get()
             for name, (spec, refresh_s) in self._files.items():
                 if due[name] <= time.monotonic():
+                    self.heartbeat.expect(_READ_S, f"reading {name}")
                     self._look_at(name, spec)
                     due[name] = time.monotonic() + refresh_s
+
+        self.heartbeat.rest()
+
+    def _pause(self, until_s: float) -> float:
+        wait_s = max(0.01, until_s - time.monotonic())
+        self.heartbeat.expect(wait_s)
+        return wait_s
 
     def _look_at(self, name: str, spec: TableSpec) -> None:
         version = version_of(spec.path)

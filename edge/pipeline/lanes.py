@@ -36,6 +36,16 @@ class Lanes:
         """The lane's device has been heard."""
         self._last_view[lane] = now_ns
 
+    def silent(self, since_ns: int, most: int) -> tuple[int, dict[str, int]]:
+        """Devices that were not heard since a moment: how many, and when the first few were.
+
+        Args:
+            since_ns: CLOCK_MONOTONIC.
+            most: how many are named.
+        """
+        lanes = np.flatnonzero(self._last_ns[: len(self._lane_of)] < since_ns)
+        return len(lanes), {self.devices[lane]: int(self._last_ns[lane]) for lane in lanes[:most]}
+
     def next_free(self) -> int:
         """The lane a new device will get: an unused one, or that of the device that has been silent the longest."""
         used = len(self._lane_of)

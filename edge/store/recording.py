@@ -27,6 +27,7 @@ CHUNK_BYTES = 256 * 1024
 MAX_TOPICS = 65_535  # a channel id has 16 bits
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MESSAGE_BYTES = 31  # of a message record beside its payload
+_COMPRESSIONS = {"zstd": CompressionType.ZSTD, "lz4": CompressionType.LZ4, "none": CompressionType.NONE}
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class RecordingWriter:
         overwrite: replace an existing file instead of refusing.
         flush_s: at most so many seconds of messages, by ``received_ns``, are lost to SIGKILL.
         clock: CLOCK_MONOTONIC in ns; another clock for recordings that are made up and not captured.
+        compression: ``zstd``, ``lz4`` or ``none``.
 
     Raises:
         TransportError: the file exists or cannot be written.
@@ -64,6 +66,7 @@ class RecordingWriter:
         overwrite: bool = False,
         flush_s: float = 2.0,
         clock: Callable[[], int] = time.monotonic_ns,
+        compression: str = "zstd",
     ) -> None:
         self.path = path
         self.messages = 0
@@ -77,7 +80,7 @@ class RecordingWriter:
         with as_transport_error(path):
             self._file = path.open("wb" if overwrite else "xb")
         # Chunks end where flush() ends them, so that the file grows nowhere else.
-        self._writer = Writer(self._file, 1 << 62, CompressionType.ZSTD, enable_data_crcs=True)
+        self._writer = Writer(self._file, 1 << 62, _COMPRESSIONS[compression], enable_data_crcs=True)
         try:
             self._writer.start(profile=PROFILE, library=f"edge-runtime/{facts['version']}")
             self._writer.add_metadata(METADATA, facts)
@@ -89,6 +92,16 @@ class RecordingWriter:
         # A signal handler that raises, or a full disk, can leave the mcap writer half way. Then only what lies before this is sound.
         self._sound_bytes = self._file.tell()
         self._is_working = False
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether the operating system has all that was written."""
+        return self._chunk_ns is None
+
+    @property
+    def nbytes(self) -> int:
+        """Of the file, and of what is still to be compressed."""
+        return self._sound_bytes + self._chunk_bytes
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,8 @@
 """A ring of fixed slots in shared memory: one writer, one reader, two processes. Owns its layout; knows nothing of what is in it.
 
 The writer never waits: when the reader is behind by all slots, what is new is dropped and counted. A reader that is stopped or killed
-costs drops, nothing else; the next one begins with what is written after it attached. Heads and tails only ever grow. Every slot has
+costs drops, nothing else; the next one begins with what is written after it attached or, if it keeps, with what was not released. Heads
+and tails only ever grow. Every slot has
 a checksum: on processors that reorder stores, a reader may see the head before it sees the slot, and then looks again.
 
 The memory is a file without a name (memfd): it is handed to the other process as a descriptor, and is gone with the last of the two.
@@ -88,6 +89,11 @@ class RingWriter(_Ring):
         self._at = _HEADER_BYTES + self._head % self._slots * self._stride + _SLOT_WORDS * 8
         return self._at
 
+    @property
+    def free(self) -> int:
+        """Slots that can be written now."""
+        return self._slots - (self._head - self._words[_TAIL_AT])
+
     def end(self, size: int) -> None:
         """Hand over what was written since ``begin``.
 
@@ -122,12 +128,13 @@ class RingReader(_Ring):
 
     Args:
         descriptor: of the writer's memory; taken over.
+        keeps: what is taken stays in the ring until ``release``, and a reader begins with what the one before it did not release.
 
     Raises:
         ValueError: it is no ring.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, keeps: bool = False) -> None:
         size = os.fstat(descriptor).st_size
         if size < _HEADER_BYTES:
             raise ValueError(f"no ring: {size} bytes")
@@ -138,8 +145,22 @@ class RingReader(_Ring):
         if words[_MAGIC_AT] != _MAGIC or size != _HEADER_BYTES + self._slots * self._stride:
             self.close()
             raise ValueError("no ring, or one of another version")
-        self._tail = words[_HEAD_AT]
+        self._keeps = keeps
+        self._tail = words[_TAIL_AT if keeps else _HEAD_AT]
         words[_TAIL_AT] = self._tail
+
+    @property
+    def held(self) -> int:
+        """Slots that were taken and not released."""
+        return self._tail - self._words[_TAIL_AT]
+
+    def release(self) -> None:
+        """The writer may use the room of what was taken."""
+        self._words[_TAIL_AT] = self._tail
+
+    def rewind(self) -> None:
+        """Begin again with what was not released."""
+        self._tail = self._words[_TAIL_AT]
 
     def take(self) -> bytes | None:
         """The next message, or None when there is none (yet)."""
@@ -154,7 +175,8 @@ class RingReader(_Ring):
         if zlib.crc32(message, self._tail & 0xFFFFFFFF) != words[word]:
             return None  # not all of it is visible yet
         self._tail += 1
-        words[_TAIL_AT] = self._tail
+        if not self._keeps:
+            words[_TAIL_AT] = self._tail
         return message
 
 

@@ -22,6 +22,7 @@ from edge.transport.dial import Dialer
 from edge.transport.link import Handlers, Settings
 from edge.transport.packets import DISCONNECT, WRITE_BYTES, PacketSocket, Prefixes, publish_header
 from edge.transport.retry import Retry
+from edge.transport.unread import unread_bytes
 from edge.transport.versions import Versions
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class MqttTransport:
         state: one line for people, such as ``connected to mqtt://127.0.0.1:1883 (MQTT 5)``.
         connects: number of times the link came up.
         last_error: why it was last down, or "".
+        fault: the same in one word: ``silent``, ``closed``, ``refused``, ``unreachable`` or "".
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class MqttTransport:
     ) -> None:
         self.is_up = False
         self.state = f"not connected to {settings.address}"
-        self.last_error = ""
+        self.last_error = self.fault = ""
         self.connects = 0
         self._settings, self._subscriptions, self._handlers, self._selector = settings, list(subscriptions), handlers, selector
         self._dialer = Dialer(wake)
@@ -76,6 +78,16 @@ class MqttTransport:
         self._announced = -1  # the token of our own availability message
         self._refusal = ""  # what the broker said against this connection
 
+    @property
+    def heard_ns(self) -> int:
+        """CLOCK_MONOTONIC of the last read."""
+        return self._received_ns
+
+    @property
+    def unread(self) -> int:
+        """Bytes that came and were not read."""
+        return unread_bytes(self._socket.fileno()) if self._socket is not None else 0
+
     # -- receiving -----------------------------------------------------------------------------------------------------------
 
     def poll(self, now_ns: int) -> None:
@@ -84,9 +96,9 @@ class MqttTransport:
             self._poll_attempt(now_ns)
             return
         if not self.is_up and now_ns > self._deadline_ns:
-            self._drop("no CONNACK in time", is_close=False)
+            self._drop("no CONNACK in time", is_close=False, fault="silent")
         elif self.is_up and now_ns - self._received_ns > self._settings.keepalive_s * 1_500_000_000:
-            self._drop(f"silent for {self._settings.keepalive_s * 1.5:g} s", is_close=False)
+            self._drop(f"silent for {self._settings.keepalive_s * 1.5:g} s", is_close=False, fault="silent")
         else:
             self._client.loop_misc()
             try:
@@ -98,6 +110,7 @@ class MqttTransport:
         result = self._dialer.take()
         if isinstance(result, TransportError):
             self._versions.failed()
+            self.fault = "unreachable"
             self._retry_later(str(result))
         elif result is not None:
             self._open(result, now_ns)
@@ -202,7 +215,7 @@ class MqttTransport:
         version = "5" if self._is_v5 else "3.1.1"
         self.is_up = True
         self.connects += 1
-        self.last_error = ""
+        self.last_error = self.fault = ""
         self.state = f"connected to {self._settings.address} (MQTT {version})"
         self._retry.came_up(time.monotonic_ns())
         _log.info("%s", self.state)
@@ -210,9 +223,10 @@ class MqttTransport:
             self._announced = self._client.publish(self._settings.availability_topic, "online", qos=1, retain=True).mid
         self._handlers.on_up()
 
-    def _drop(self, reason: str, *, is_close: bool = True) -> None:
+    def _drop(self, reason: str, *, is_close: bool = True, fault: str = "closed") -> None:
         """Let go of the connection, whatever state it is in, and plan the next attempt."""
         sock, was_up = self._socket, self.is_up
+        self.fault = "refused" if self._refusal else fault
         self._socket = self._client = None
         self.is_up = False
         if sock is not None:

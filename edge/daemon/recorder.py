@@ -1,0 +1,157 @@
+"""The daemon's side of the recording companion: hands every message over, and looks after the process from a thread of its own.
+
+The loop writes into shared memory and goes on, whatever becomes of the companion; see edge.companion.recording for the other side.
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from edge.daemon.heartbeat import Heartbeat
+from edge.daemon.sidecar import Sidecar
+from edge.messages import Outgoing, RawMessage
+from edge.store.ring import RingWriter
+from edge.store.tape import RETAINED, SENT, Report, TapeWriter, Task
+
+_log = logging.getLogger(__name__)
+
+MODULE = "edge.companion.recorder"
+PERIOD_S = 0.1
+CLOSE_S = 1.0
+SILENT_S = 3.0  # a companion tells four times a second
+_SAID_AGAIN_S = 60.0
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What is recorded, and how.
+
+    Args:
+        task: of the companion.
+        filters: MQTT filters of what is wanted; empty: everything.
+        slots, slot_bytes: of the ring.
+        nice: of the companion.
+        inputs, outputs: what comes in, what goes out.
+    """
+
+    task: Task
+    filters: tuple[str, ...]
+    slots: int
+    slot_bytes: int
+    nice: int
+    inputs: bool = True
+    outputs: bool = True
+
+
+class Recorder:
+    """Records one daemon.
+
+    Args:
+        setting: see Setting.
+
+    Attributes:
+        heartbeat: of its thread.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.heartbeat = Heartbeat("recorder")
+        self._tape = TapeWriter(RingWriter(setting.slots, setting.slot_bytes), setting.filters)
+        ring = self._tape.ring
+        arguments = [str(ring.descriptor), str(setting.nice)]
+        self.sidecar = Sidecar(MODULE, arguments, msgspec.json.encode(setting.task), (ring.descriptor,), self._hear)
+        self._said = Report(why="begins")
+        self._recorded = self._lives = 0  # of earlier lives of the companion
+        self._told, self._told_s = ("", ""), 0.0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edge-recorder", daemon=True)
+
+    # -- from the loop -------------------------------------------------------------------------------------------------------
+
+    def received(self, raw: RawMessage) -> None:
+        """A message came in. Measured: see docs/companion.md."""
+        if self.setting.inputs:
+            self._tape.note(RETAINED if raw.is_retained else 0, raw.received_ns, raw.topic, raw.payload)
+
+    def sent(self, outgoing: Outgoing) -> None:
+        """A message went out, or to the outbox."""
+        if self.setting.outputs:
+            self._tape.note(SENT, time.monotonic_ns(), outgoing.topic, outgoing.payload)
+
+    def start(self) -> None:
+        """Start the companion. Call before the loop takes its place on the machine, which is not for the companion."""
+        self.heartbeat.expect(PERIOD_S)
+        self._thread.start()
+
+    def close(self) -> None:
+        """The end: the companion writes what is in the ring and closes its file."""
+        self._closed.set()
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_S + 1.0)
+        if not self._thread.is_alive():
+            self._tape.ring.close()
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """One word and why: ``recording``; ``starting``, ``paused``, ``silent``, ``waiting`` or ``given up`` while nothing is recorded."""
+        sidecar, said = self.sidecar, self._said
+        if sidecar.state in ("waiting", "given up") and sidecar.deaths:
+            return sidecar.state, f"the companion {sidecar.why}"
+        if sidecar.state == "silent" or sidecar.silent_s > SILENT_S:
+            return "silent", f"nothing was heard of the companion for {sidecar.silent_s:.0f} s"
+        if said.is_recording:
+            return "recording", ""
+        return ("starting", "") if said.why in ("", "begins") else ("paused", said.why)
+
+    def status(self) -> dict[str, Any]:
+        """For the status: noted = recorded + waiting in the ring or in a file that is not flushed + dropped + lost with a companion."""
+        state, why = self.state
+        said, tape = self._said, self._tape
+        return {
+            "state": state,
+            "why": why,
+            "noted": tape.noted,
+            "dropped": tape.dropped,
+            "recorded": self._recorded + said.recorded,
+            "file": said.file,
+            "files": said.files,
+            "mb": round(said.nbytes / 1e6, 3),
+            "pid": self.sidecar.pid,
+            "restarts": self.sidecar.deaths,
+        }
+
+    # -- the thread ----------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closed.wait(PERIOD_S):
+            self.heartbeat.expect(PERIOD_S)
+            self.sidecar.poll()
+            self._tell()
+        self.heartbeat.rest()
+        self.sidecar.close(CLOSE_S)
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            said = msgspec.json.decode(line, type=Report)
+        except msgspec.DecodeError:  # a line that was cut off
+            return
+        if self._lives != self.sidecar.deaths:
+            self._lives = self.sidecar.deaths
+            self._recorded += self._said.recorded
+        self._said = said
+
+    def _tell(self) -> None:
+        """Log every change of state, at once but not the same one again within a minute."""
+        state, now = self.state, time.monotonic()
+        if state[0] == self._told[0] or (state[0] == "starting" and not self._told[0]):
+            return
+        is_good = state[0] in ("recording", "starting")
+        if not is_good and now - self._told_s < _SAID_AGAIN_S and self._told[0] not in ("", "recording"):
+            return
+        self._told, self._told_s = state, now
+        if is_good:
+            _log.info("recording to %s", self.setting.task.folder)
+        else:
+            _log.warning("nothing is recorded: %s", state[1])
