@@ -1,6 +1,7 @@
 """Whether a model at work must stop working: pure logic over what each run gave and how long it took.
 
-Told of every frame, so it must cost next to nothing: 0.25 us for a run whose scores differ from the last ones.
+Told of every frame, so it must cost next to nothing. Measured, processor time: 0.25 us for a run whose scores differ from the last ones
+(median of 9 rounds on a busy 2-core machine; 0.24 to 0.29), 0.5 us where they are equal and frozen_frames is set.
 """
 
 from typing import Literal

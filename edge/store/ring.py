@@ -56,7 +56,8 @@ class _Ring:
 class RingWriter(_Ring):
     """Makes a ring and writes to it; one thread only.
 
-    A message is written in place: ``at = begin()``, fill ``bytes[at:at + size]``, ``end(size)``. Measured, 64 float32: 1.0 us.
+    A message is written in place: ``at = begin()``, fill ``bytes[at:at + size]``, ``end(size)``. Measured on a
+    busy 2-core machine, 64 float32 and 4 float64, packing included: 3.4 us of processor time (median of 15 rounds; 3.3 to 5.6).
 
     Args:
         slots: messages that may wait, >= 1.
