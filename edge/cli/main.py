@@ -87,6 +87,23 @@ def doctor(
 
 
 @app.command()
+def status(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="pipeline file whose daemon is meant", show_default=False)] = None,
+    broker_url: Annotated[
+        str | None, typer.Option("--url", "--broker-url", metavar="URL", help="default: the pipeline file's, or mqtt://127.0.0.1:1883")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="of the daemon; default: the file's, or all at the broker")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="allow plaintext to a --url that is another machine")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, max=3600, help="longest wait for what is to be shown")] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Show how daemons are: links, clock, streams, helpers, each since when; exit code 1 unless all are online and well."""
+    from edge.cli.status import show_status
+
+    raise typer.Exit(show_status(file, broker_url, name, insecure=insecure, seconds=seconds, as_json=as_json))
+
+
+@app.command()
 def replay(
     recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="MCAP file made by `edge record`", show_default=False)],
     file: PipelineFile,

@@ -25,16 +25,17 @@ class Client(paho.Client):
         super().__init__(CallbackAPIVersion.VERSION2, settings.client_id, protocol=protocol, reconnect_on_failure=False)
         self._ready_socket = sock
         self._speaks_v5 = is_v5
+        self._wants_retained = settings.wants_retained
         if settings.username is not None:
             self.username_pw_set(settings.username, settings.password)
         if settings.availability_topic:
             self.will_set(settings.availability_topic, "offline", qos=1, retain=True)
 
     def subscribe_to(self, subscriptions: Sequence[tuple[str, int]]) -> None:
-        """Subscribe to filters with their QoS. Retained copies are of unknown age; a 3.1.1 broker sends them, marked."""
+        """Subscribe to filters with their QoS. Retained copies are of unknown age; a 3.1.1 broker sends them, marked, asked or not."""
         topics: Any = list(subscriptions)
         if self._speaks_v5:
-            handling = SubscribeOptions.RETAIN_DO_NOT_SEND
+            handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if self._wants_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
             topics = [(topic, SubscribeOptions(qos, retainHandling=handling)) for topic, qos in subscriptions]
         self.subscribe(topics)
 

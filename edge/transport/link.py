@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True):
         retry_min_s, retry_max_s: first and longest wait before reconnecting.
         availability_topic: retained ``online``, ``stopped`` or (last will) ``offline``; "" for none.
         max_packet: largest packet accepted.
+        wants_retained: what the broker keeps is asked for; otherwise not, where the broker speaks MQTT 5.
     """
 
     address: Address
@@ -30,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True):
     retry_max_s: float = 10.0
     availability_topic: str = ""
     max_packet: int = 131_072
+    wants_retained: bool = False
 
 
 class Handlers(msgspec.Struct):
