@@ -25,6 +25,7 @@ from edge.transport.link import Settings
 WINDOW = 32  # pieces asked for at once
 _ASK_AGAIN_S = 1.0
 _GIVE_UP_S = 30.0  # without a piece: no more asking; the next offer goes on
+_ECHO_S = 5.0  # an offer that comes so soon after its install ended was on its way by then
 _MOST_JOBS = 8
 _REMEMBERED = 256
 _REQUEST = re.compile(r"\[([0-9a-f]{16,64})\]$")
@@ -94,6 +95,7 @@ class Receiver:
         self._registry, self._limit = registry, limit
         self._uploads: dict[str, Upload] = {}
         self._asked: dict[str, tuple[float, float, int]] = {}  # id to when asked, when a piece came, how many pieces are still due
+        self._ended: dict[str, tuple[float, bytes]] = {}  # id to when and how it ended
         self._worker = ThreadPoolExecutor(1, "edge-registry")
         self._jobs: dict[str, Future[tuple[str, bytes]]] = {}
         done = [found[1] for entry in registry.history()[-_REMEMBERED:] if (found := _REQUEST.search(entry.who))]
@@ -135,8 +137,10 @@ class Receiver:
             if job.done():
                 del self._jobs[job_id]
                 topic, payload = job.result()
-                self._uploads.pop(job_id, None)
+                if self._uploads.pop(job_id, None) is not None:
+                    self._ended[job_id] = now_s, payload
                 self._send(topic, payload)
+        self._ended = {one: end for one, end in self._ended.items() if now_s - end[0] < _ECHO_S}
         while len(self._answers) > _REMEMBERED:
             self._answers.popitem(last=False)
 
@@ -155,6 +159,9 @@ class Receiver:
         offer = msgspec.convert(msgspec.to_builtins(dated), Offer)
         if offer.id in self._jobs:
             self._reply(Reply(id=offer.id, state="proving"))
+            return
+        if (end := self._ended.get(offer.id)) is not None and offer.id not in self._uploads:
+            self._send(self.topics["reply"].replace("+", offer.id), end[1])
             return
         try:
             check_age(dated)
@@ -177,6 +184,7 @@ class Receiver:
         except BundleError as e:
             upload.drop()
             del self._uploads[upload_id]
+            self._ended[upload_id] = time.monotonic(), msgspec.json.encode(Reply(id=upload_id, state="refused", error=str(e)))
             self._refuse(upload_id, str(e))
 
     def _ask(self, upload: Upload) -> None:
