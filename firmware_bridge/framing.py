@@ -90,11 +90,11 @@ class Decoder:
     def __init__(self) -> None:
         self.refused = np.zeros(len(REASONS), np.int64)
         self._state = np.zeros(kernels.STATE, np.int64)
-        self._in = np.zeros(READ_BYTES, np.uint8)
-        self.input = self._in.data
-        self._out = np.zeros(MAX_FRAME + READ_BYTES + 1, np.uint8)
+        self._in = np.zeros(READ_BYTES + kernels.PAD, np.uint8)
+        self.input = self._in.data[:READ_BYTES]
+        self._out = np.zeros(MAX_FRAME + READ_BYTES + kernels.PAD, np.uint8)
         self._view = self._out.data
-        self._frames = np.zeros((READ_BYTES // _MIN_ENCODED + 2, kernels.COLUMNS), np.int64)
+        self._frames = np.zeros((kernels.COLUMNS, READ_BYTES // _MIN_ENCODED + 2), np.int64)
 
     @property
     def received(self) -> int:
@@ -102,12 +102,17 @@ class Decoder:
         return int(self._state[kernels.RECEIVED])
 
     def table(self, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The fast way: rows of ``kernels.AT`` to ``kernels.STAMP`` for ``input[:n]``; the bytes are in ``memory``.
+        """The fast way: for ``input[:n]``, columns of frames, rows from ``kernels.AT`` to ``kernels.STAMP``; the bytes are in ``memory``.
 
         Both are valid until the next call.
+
+        Raises:
+            ValueError: n is not from 0 to ``READ_BYTES``.
         """
-        count = kernels.decode(kernels.TABLES, self._in, n, self._out, self._frames, self._state, self.refused)
-        return self._frames[:count]
+        count = kernels.decode(self._in, n, self._out, self._frames, self._state, self.refused)
+        if count < 0:
+            raise ValueError(f"{n} bytes are not from 0 to {READ_BYTES}")
+        return self._frames[:, :count]
 
     @property
     def memory(self) -> memoryview:
@@ -120,18 +125,30 @@ class Decoder:
         for start in range(0, len(data), READ_BYTES):
             n = min(READ_BYTES, len(data) - start)
             self.input[:n] = data[start : start + n]
-            view = self._view
-            for at, length, kind, flags, stream, seq, stamp in self.table(n).tolist():
-                end = at + HEADER_BYTES + length
-                payload = bytes(view[at + HEADER_BYTES : end])
-                stamp_us = stamp & 0xFFFF_FFFF_FFFF_FFFF
-                if flags & FLAG_SIGNED:
-                    tag_at = end + COUNTER_BYTES
-                    counter = _U32.unpack_from(view, end)[0]
-                    sealed = bytes(view[tag_at : tag_at + TAG_BYTES])
-                    found.append(Frame(kind, flags, stream, seq, stamp_us, payload, counter, sealed, bytes(view[at:tag_at])))
-                else:
-                    found.append(Frame(kind, flags, stream, seq, stamp_us, payload))
+            table = self.table(n)
+            if table.shape[1]:
+                found += self._frames_of(table)
+        return found
+
+    def _frames_of(self, table: np.ndarray[Any, np.dtype[np.int64]]) -> list[Frame]:
+        """Values of a table, column by column: half the time of frame by frame."""
+        kinds, flags, streams, seqs = table[kernels.TYPE : kernels.STAMP].tolist()
+        stamps = table[kernels.STAMP].view(np.uint64).tolist()
+        begins = table[kernels.AT] + HEADER_BYTES
+        ends = begins + table[kernels.LENGTH]
+        # Copied once: slices of bytes take a third of the time of slices of a view that are copied one by one.
+        whole = bytes(self._view[: ends[-1] + COUNTER_BYTES + TAG_BYTES])
+        payloads = [whole[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        found = list(map(Frame, kinds, flags, streams, seqs, stamps, payloads))
+        for k in np.flatnonzero(table[kernels.FLAGS] & FLAG_SIGNED).tolist():
+            end = int(ends[k])
+            tag_at = end + COUNTER_BYTES
+            found[k] = msgspec.structs.replace(
+                found[k],
+                counter=_U32.unpack_from(whole, end)[0],
+                tag=whole[tag_at : tag_at + TAG_BYTES],
+                signed=whole[begins[k] - HEADER_BYTES : tag_at],
+            )
         return found
 
     def reset(self) -> None:

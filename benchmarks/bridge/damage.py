@@ -34,8 +34,8 @@ def main() -> None:
             view = decoder.memory
             whole = base_frame(good)
             # A damaged delimiter beside the other one leaves the frame whole: it is the same bytes, and not a wrong one.
-            wrong += sum(bytes(view[at : at + len(whole)]) != whole for at in found[:, kernels.AT].tolist())
-            taken += len(found)
+            wrong += sum(bytes(view[at : at + len(whole)]) != whole for at in found[kernels.AT].tolist())
+            taken += found.shape[1]
             done += n - same
     print(f"{done:,} damaged frames in {time.monotonic() - start:.0f} s: {wrong} taken with wrong content ({taken:,} whole ones found)")
 

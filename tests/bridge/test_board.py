@@ -198,7 +198,8 @@ def test_vectors_hold_on_both_sides(shim: Path):
     for entry in vectors["crc32c"]:
         data = bytes.fromhex(entry["data"])
         array = np.frombuffer(data, np.uint8).copy()
-        assert kernels.crc32c(kernels.TABLES, array, 0, len(data)) == entry["crc"] == board.library.eb_crc32c(0, data, len(data))
+        for crc in (kernels.crc32c, kernels.crc32c_by_tables):  # by the processor, where it can, and everywhere else
+            assert crc(array, 0, len(data)) == entry["crc"] == board.library.eb_crc32c(0, data, len(data))
     for entry in vectors["tags"]:
         key, data = bytes.fromhex(entry["key"]), bytes.fromhex(entry["data"])
         made = auth.tag(key, is_to_board=entry["to_board"], boot_id=entry["boot_id"], session=entry["session"], data=data)
