@@ -43,6 +43,8 @@ class Nmea:
     """NMEA 0183: stream ``fix`` from GGA, ``motion`` from RMC, ``depth`` from DBT and DPT.
 
     ``t`` is Unix time in ns once a sentence told the date. Bytes of other protocols between the sentences are skipped.
+    Positions that no receiver measured are counted, not used: ``simulated`` is GGA quality 7 and 8 (typed in, demo mode) and RMC mode M
+    and S; ``no_fix`` is quality 0 or status V, and a GGA with 0 satellites: receivers extrapolate before they have any.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,7 @@ class Nmea:
         self._buffer = bytearray()
         self._date: date | None = None
         self._seq = 0
-        self._counts = dict.fromkeys(("received", "used", "damaged", "other", "no_fix"), 0)
+        self._counts = dict.fromkeys(("received", "used", "damaged", "other", "no_fix", "simulated"), 0)
 
     def feed(self, data: bytes) -> Iterator[tuple[str, bytes]]:
         """See ``Foreign``."""
@@ -80,7 +82,7 @@ class Nmea:
             self._counts["damaged"] += 1
             return
         if found is None:
-            self._counts["other" if message.msgID not in ("GGA", "RMC", "DBT", "DPT") else "no_fix"] += 1
+            self._counts[_why(message)] += 1
             return
         self._counts["used"] += 1
         self._seq += 1
@@ -96,13 +98,13 @@ class Nmea:
         if kind == "RMC":
             if isinstance(message.date, date):
                 self._date = message.date
-            if message.status != "A":
+            if message.status != "A" or _is_simulated(message):
                 return None
             speed = _number(message.spd)
             values = {"lat": _number(message.lat), "lon": _number(message.lon), "course": _number(message.cog)}
             return "motion", values | {"speed": None if speed is None else speed * _KNOT_MPS}
         if kind == "GGA":
-            if not message.quality or _number(message.lat) is None:
+            if not message.quality or message.numSV == 0 or _is_simulated(message) or _number(message.lat) is None:
                 return None
             values = {"lat": message.lat, "lon": message.lon, "alt": _number(message.alt)}
             return "fix", values | {"quality": message.quality, "satellites": _number(message.numSV), "hdop": _number(message.HDOP)}
@@ -145,6 +147,19 @@ class Mavlink:
     def counts(self) -> dict[str, int]:
         """See ``Foreign``."""
         return dict(self._counts)
+
+
+def _is_simulated(message: Any) -> bool:
+    if message.msgID == "GGA":
+        return message.quality in (7, 8)
+    return message.msgID == "RMC" and getattr(message, "posMode", "") in ("M", "S")
+
+
+def _why(message: Any) -> str:
+    """The counter of a sentence that gives no value."""
+    if message.msgID not in ("GGA", "RMC", "DBT", "DPT"):
+        return "other"
+    return "simulated" if _is_simulated(message) else "no_fix"
 
 
 def _number(value: Any) -> float | None:
