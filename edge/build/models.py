@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.build.monitoring import watch
 from edge.config.models import Model
 from edge.config.types import RuntimeConfig
 from edge.daemon.deployments import Deployments, Places
@@ -100,10 +101,11 @@ def life_of(config: RuntimeConfig, pipeline: Pipeline) -> Deployments | None:
     rollback, topic = model.rollback, f"edge/{config.name}/alerts"
     return Deployments(
         pipeline,
-        Lifecycle(registry, setting, _asked(config, model, plan, within_ns), running),
+        Lifecycle(registry, setting, _asked(config, model, plan, within_ns), running, lambda version: watch(config, version)),
         Limits(budget_ns, rollback.windows, rollback.window_frames, rollback.frozen_frames, rollback.faults),
         within_ns,
         Places(model.alerts.topic or topic, model.shadow.topic or f"edge/{config.name}/shadow", model.alerts.severity),
+        ends_with_drift=rollback.drift,
     )
 
 

@@ -27,15 +27,28 @@ def monitoring_of(config: RuntimeConfig, model: Inference | None) -> Monitoring 
         config: whole.
         model: that acts.
     """
-    if config.model is None or model is None:
+    return watch(config, model.version) if model is not None else None
+
+
+def watch(config: RuntimeConfig, version: str) -> Monitoring | None:
+    """What watches a version of the model from its first frame on; None where there is nothing to watch it with.
+
+    Args:
+        config: whole.
+        version: that acts.
+
+    Raises:
+        BundleError: its manifest cannot be read.
+    """
+    if config.model is None:
         return None
-    manifest = read_manifest(Path(config.model.bundle), model.version)
-    drift, labels = _drift(config, manifest), _labels(config, model)
+    manifest = read_manifest(Path(config.model.bundle), version)
+    drift, labels = _drift(config, manifest), _labels(config, manifest.labels)
     if drift is None and labels is None:
         return None
     told = Told(config.drift.topic or f"edge/{config.name}/alerts", config.drift.severity)
     topic = TopicTemplate(config.labels.topic, default_device=config.name) if config.labels is not None else None
-    return Monitoring(model.version, told, drift, labels, topic)
+    return Monitoring(version, told, drift, labels, topic)
 
 
 def _drift(config: RuntimeConfig, manifest: Manifest) -> DriftMonitor | None:
@@ -46,9 +59,9 @@ def _drift(config: RuntimeConfig, manifest: Manifest) -> DriftMonitor | None:
     return DriftMonitor.of(manifest, settings)
 
 
-def _labels(config: RuntimeConfig, model: Inference) -> Labels | None:
+def _labels(config: RuntimeConfig, names: tuple[str, ...]) -> Labels | None:
     table = config.labels
     if table is None:
         return None
-    quality = ClassQuality(model.labels, table.window) if len(model.labels) > 1 else ValueQuality(model.labels, table.window)
+    quality = ClassQuality(names, table.window) if len(names) > 1 else ValueQuality(names, table.window)
     return Labels(quality, _DECODERS[table.format], int(table.ttl_s * _NS_PER_S), table.keep)

@@ -28,7 +28,7 @@ class Rollback(_Table, frozen=True, kw_only=True):
     frozen_frames: Annotated[
         int, Meta(ge=0, le=10_000_000, description="equal scores for so many different vectors; 0: never, which trees need")
     ] = 0
-    drift: Annotated[bool, Meta(description="drift of the scores, see `drift`, ends it too")] = False
+    drift: Annotated[bool, Meta(description="drift of features or scores, see `drift`, ends it too")] = False
     starts: Annotated[int, Meta(ge=1, le=1000, description="so many starts that did not settle, and the last good version is taken")] = 3
     settle_s: Annotated[float, Meta(gt=0, le=86_400, description="a run that lives so long has settled")] = 60.0
     probation_frames: Annotated[

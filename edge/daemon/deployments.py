@@ -20,6 +20,7 @@ from edge.daemon.orders import Order, Said
 from edge.daemon.trial import Trial
 from edge.inference.guard import Limits, Trouble
 from edge.inference.host import Event, Feed
+from edge.inference.variants import Inference
 from edge.messages import Origin, Outgoing, Severity
 from edge.pipeline.recipe import Pipeline
 
@@ -57,12 +58,15 @@ class Deployments:
         limits: what models at work are held to.
         budget_ns: of one run of the first one, by its manifest.
         places: where things are told.
+        ends_with_drift: drift of features or scores ends the model at work.
 
     Attributes:
         reload: asks for the file to be read again, which builds a pipeline with other features.
     """
 
-    def __init__(self, pipeline: Pipeline, lifecycle: Lifecycle, limits: Limits, budget_ns: int, places: Places) -> None:
+    def __init__(
+        self, pipeline: Pipeline, lifecycle: Lifecycle, limits: Limits, budget_ns: int, places: Places, *, ends_with_drift: bool = False
+    ) -> None:
         self._pipeline, self._lifecycle, self._places = pipeline, lifecycle, places
         self.reload: Callable[[], None] = lambda: None
         self._host = pipeline.decisions.host
@@ -70,6 +74,7 @@ class Deployments:
             self._host.watch(limits, budget_ns)
         self._thread = threading.Thread(target=lifecycle.run, name="edge-models", daemon=True)
         self._orders: SimpleQueue[Order] = lifecycle.orders
+        self._ends_with_drift = ends_with_drift and not lifecycle.is_pinned
         self._number = 0
         self._fed: Trial | None = None
 
@@ -91,6 +96,9 @@ class Deployments:
             except Empty:
                 break
             self._carry_out(order, out)
+        watch = self._pipeline.decisions.monitoring
+        if self._ends_with_drift and watch is not None and (reason := watch.take_drift()):
+            self.trouble(reason)
         events = self._host.events
         if events:
             told, self._host.events = list(events), []
@@ -124,7 +132,11 @@ class Deployments:
         self._orders.put(Order("tell", said=said))
 
     def trouble(self, reason: str) -> None:
-        """Something outside of the runs themselves says that the active model must stop, such as drift."""
+        """Something outside of the runs themselves says that the active model must stop: drift.
+
+        Args:
+            reason: in words, to follow the model's name.
+        """
         if self._host.active is not None:
             self._host.stop(self._host.active, Trouble("drift", reason))
 
@@ -144,18 +156,15 @@ class Deployments:
             self._thread.join(5.0)
 
     def _carry_out(self, order: Order, out: list[Outgoing]) -> None:
-        host = self._host
-        if order.kind == "swap" and order.model is not None:
-            self._lifecycle.retired.put(host.swap(order.model, order.good, order.budget_ns))
-        elif order.kind == "warm" and order.model is not None:
-            host.keep_warm(order.model, order.budget_ns)
-        elif order.kind == "canary" and order.model is not None:
-            host.begin_canary(order.model, order.share, order.budget_ns)
+        if order.model is not None:
+            self._take_model(order, order.model, out)
         elif order.kind == "end_canary":
-            host.end_canary()
+            self._host.end_canary()
+        elif order.kind == "watch":
+            self._pipeline.decisions.watch_with(order.monitoring, out)
         elif order.kind == "feed":
             fed, self._fed = self._fed, order.trial
-            host.feed = self._feed(order.trial) if order.trial is not None else None
+            self._host.feed = self._feed(order.trial) if order.trial is not None else None
             if fed is not None:
                 self._lifecycle.retired.put(fed.ring)
         elif order.kind == "reload":
@@ -164,6 +173,16 @@ class Deployments:
             out.append(self._tell(order.said))
         elif order.kind == "publish":
             out.append(Outgoing("status", self._places.shadow, order.payload))
+
+    def _take_model(self, order: Order, model: Inference, out: list[Outgoing]) -> None:
+        host = self._host
+        if order.kind == "swap":
+            self._lifecycle.retired.put(host.swap(model, order.good, order.budget_ns))
+            self._pipeline.decisions.watch_with(order.monitoring, out)
+        elif order.kind == "warm":
+            host.keep_warm(model, order.budget_ns)
+        elif order.kind == "canary":
+            host.begin_canary(model, order.share, order.budget_ns)
 
     def _feed(self, trial: Trial) -> Feed:
         ring, write = trial.ring, trial.layout.packer(trial.ring.bytes)

@@ -5,25 +5,25 @@ queue, what happened comes back through another. Nothing here touches a pipeline
 """
 
 import logging
-import os
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from typing import Any
 
-import msgspec
-
+from edge.daemon.followed import WHO, Followed
 from edge.daemon.heartbeat import Heartbeat
-from edge.daemon.loading import Loader, is_fit
+from edge.daemon.loading import Loader
 from edge.daemon.orders import Asked, Order, Said
-from edge.daemon.trial import Setting, Trial
+from edge.daemon.trial import Setting
+from edge.daemon.trials import Trials, Verdict
 from edge.errors import BundleError
-from edge.inference.choice import STATE_FILE
+from edge.inference.choice import RegistryState
 from edge.inference.guard import Trouble
 from edge.inference.host import Event
 from edge.inference.proving import Proof
-from edge.inference.shadow import Report
 from edge.inference.variants import Inference
+from edge.pipeline.monitoring import Monitoring
 from edge.store.registry import Registry
 from edge.store.ring import RingWriter
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 PERIOD_S = 0.1
 _LOOK_S = 1.0  # longest that a look at the registry's files may take
 _FOLLOW_S = 200.0  # and proving and loading what it asks for
-WHO = "daemon"
+Watch = Callable[[str], Monitoring | None]
 
 
 class Lifecycle:
@@ -43,6 +43,7 @@ class Lifecycle:
         setting: for shadows.
         asked: see Asked.
         running: version that is at work; "" when none is, see safe mode.
+        watch: makes what watches a version from beside, such as for drift; raises BundleError.
 
     Attributes:
         orders: for the loop.
@@ -53,28 +54,24 @@ class Lifecycle:
         is_pinned: a person said that the version must stay, whatever it does.
     """
 
-    def __init__(self, registry: Registry, setting: Setting, asked: Asked, running: str) -> None:
+    def __init__(self, registry: Registry, setting: Setting, asked: Asked, running: str, watch: Watch) -> None:
         self.orders: SimpleQueue[Order] = SimpleQueue()
         self.happened: SimpleQueue[Event] = SimpleQueue()
         self.retired: SimpleQueue[Inference | RingWriter | None] = SimpleQueue()
         self.rollbacks = 0
         self.heartbeat = Heartbeat("models")
         self.name = asked.name
-        self._registry, self._setting, self._asked = registry, setting, asked
+        self._followed, self._asked = Followed(registry), asked
         self._loader = Loader(registry.folder, setting, asked)
         self._running = running
-        self._state = registry.state()
         self.is_pinned = bool(self._state.pinned)
-        self._seen: tuple[int, int, int] = (0, 0, 0)
         self._is_new = True
-        self._refused: set[tuple[str, int]] = set()  # version and number of the history's line: a person may try again
         if not running:  # safe mode: only a person may try again
-            self._refuse_again(self._state.active)
+            self._followed.refuse(self._state.active)
         self._reloading = ""
-        self._trial: Trial | None = None
-        self._is_probation = False
+        self._watch = watch
+        self._trials = Trials(setting, asked, self.orders.put)
         self._canary = ""
-        self._shown: Report | None = None
         self._settles_s = time.monotonic() + asked.settle_s
         self._closed = Flag()
         self._is_orderly = False
@@ -93,11 +90,7 @@ class Lifecycle:
 
     def shadow_status(self) -> dict[str, Any] | None:
         """What is known of the version on trial; None without one."""
-        trial, report = self._trial, self._shown
-        if trial is None:
-            return None
-        known = msgspec.to_builtins(report) if report is not None else {"version": trial.version, "n": 0}
-        return known | {"mode": "probation" if self._is_probation else "shadow", "pid": trial.pid, "restarts": trial.deaths}
+        return self._trials.status()
 
     # -- the thread --------------------------------------------------------------------------------------------------------------
 
@@ -115,7 +108,7 @@ class Lifecycle:
                 self._closed.wait(10 * PERIOD_S)
             self.heartbeat.expect(PERIOD_S)
         self.heartbeat.rest()
-        self._end_trial()
+        self._trials.end()
         if self._is_orderly:
             self._settle("stopped in an orderly way")
 
@@ -126,26 +119,15 @@ class Lifecycle:
                 retired.close()
             del retired  # a session of many megabytes is freed here
         self._take_events()
-        self._look_at_registry()
-        if self._trial is not None:
-            self._watch_trial(self._trial)
+        self._is_new |= self._followed.look()
+        if verdict := self._trials.look(self._running):
+            self._take_verdict(verdict)
         if self._is_new:
             self._is_new = False
             self.heartbeat.expect(_FOLLOW_S, "proving and loading")
             self._follow()
         if self._settles_s and time.monotonic() >= self._settles_s:
             self._settle("lived long enough")
-
-    def _look_at_registry(self) -> None:
-        try:
-            stat = os.stat(self._registry.folder / STATE_FILE)
-        except OSError:
-            return
-        seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-        if seen != self._seen:
-            self._seen = seen
-            self._state = self._registry.state()
-            self._is_new = True
 
     def _take_events(self) -> None:
         while True:
@@ -160,39 +142,41 @@ class Lifecycle:
             if event.kind in ("swapped", "rolled_back", "off"):
                 self._running = event.to
                 self._settles_s = time.monotonic() + self._asked.settle_s if event.to else 0.0
+                if event.kind == "rolled_back":
+                    self.orders.put(Order("watch", monitoring=self._watching(event.to)))
             if event.kind == "canary_ended" and event.trouble is not None:
                 self.rollbacks += 1
                 self._canary = ""
-                self._registry.clear_candidate(WHO, event.trouble.reason)
+                self._followed.end_trial(event.trouble.reason)
             elif event.trouble is not None:
                 self.rollbacks += 1
-                self._end_trial()
-                if not self._is_refused(event.version):  # as it is in safe mode
+                self._trials.end()
+                if not self._followed.is_refused(event.version):  # as it is in safe mode
                     self._roll_back(event.version, event.trouble.reason)
             self._is_new = True
 
     def _follow(self) -> None:
         """Do the next thing that the registry asks for."""
         wanted, state = self._state.active, self._state
-        if wanted and wanted != self._running and not self._is_refused(wanted):
-            if self._trial is not None and (self._trial.version != wanted or not self._is_probation):
-                self._end_trial()
-            if self._trial is None:
+        if wanted and wanted != self._running and not self._followed.is_refused(wanted):
+            if self._trials.version != wanted or not self._trials.is_probation:
+                self._trials.end()
+            if not self._trials.version:
                 self._bring(wanted)
             return
-        if self._is_probation:  # of a version that is no longer asked for
-            self._end_trial()
+        if self._trials.is_probation:  # of a version that is no longer asked for
+            self._trials.end()
         candidate = state.candidate
         shadow = candidate.version if candidate is not None and candidate.mode == "shadow" else ""
         canary = candidate.version if candidate is not None and candidate.mode == "canary" else ""
-        if self._trial is not None and self._trial.version != shadow:
-            self._end_trial()
+        if self._trials.version != shadow:
+            self._trials.end()
         if self._canary and canary != self._canary:
             self._canary = ""
             self.orders.put(Order("end_canary"))
-        if shadow and self._trial is None and self._running and not self._is_refused(shadow):
+        if shadow and not self._trials.version and self._running and not self._followed.is_refused(shadow):
             self._begin_shadow(shadow)
-        if candidate is not None and canary and not self._canary and self._running and not self._is_refused(canary):
+        if candidate is not None and canary and not self._canary and self._running and not self._followed.is_refused(canary):
             self._begin_canary(canary, candidate.share)
 
     # -- a new active version ----------------------------------------------------------------------------------------------------
@@ -200,7 +184,7 @@ class Lifecycle:
     def _bring(self, version: str) -> None:
         try:
             if not self._loader.is_alike(version) and self._asked.takes_other_features:
-                self._refuse_again(version)
+                self._followed.refuse(version)
                 self._reloading = version
                 self._tell(
                     "model.reload", f"model {version} has other features or labels: the file is read again, windows begin anew", version
@@ -213,7 +197,7 @@ class Lifecycle:
             self._refuse(version, str(fault))
             return
         if self._asked.probation.frames and self._running:
-            self._begin_trial(proof, is_probation=True)
+            self._trials.begin(proof, self._loader.budget_ns(version), self._running, is_probation=True)
         else:
             self._hand_over(proof)
 
@@ -224,26 +208,31 @@ class Lifecycle:
             self._refuse(proof.version, str(fault))
             return
         self._running = proof.version
-        self.orders.put(Order("swap", model, good=self._state.last_known_good, budget_ns=self._loader.budget_ns(proof.version)))
+        watching, budget_ns = self._watching(proof.version), self._loader.budget_ns(proof.version)
+        self.orders.put(Order("swap", model, good=self._state.last_known_good, budget_ns=budget_ns, monitoring=watching))
+
+    def _watching(self, version: str) -> Monitoring | None:
+        """What watches a version that acts from now on; it begins anew, since its references are its own."""
+        try:
+            return self._watch(version)
+        except BundleError as fault:
+            self._tell(
+                "model.registry", f"model {version} is not watched for drift, and labels are not joined: {fault}", version, is_bad=True
+            )
+            return None
 
     def _refuse(self, version: str, reason: str) -> None:
         at_work = f"{self._running} stays at work" if self._running else "no model is at work"
         self._tell("model.refused", f"model {version} {reason}; {at_work}", version, is_bad=True)
-        self._refuse_again(version)
+        self._followed.refuse(version)
         if self._state.active == version:
             self._roll_back(version, reason)
         elif self._state.candidate is not None and self._state.candidate.version == version:
-            self._registry.clear_candidate(WHO, reason)
+            self._followed.end_trial(reason)
 
     def _roll_back(self, version: str, reason: str) -> None:
-        """Write down that a version must not be active."""
-        self._refuse_again(version)
-        if self._registry.state().active != version:
-            return
-        try:
-            self._registry.rollback(WHO, reason)
-        except BundleError as fault:
-            self._tell("model.registry", f"model {version} stays the active one in the registry: {fault}", version, is_bad=True)
+        if trouble := self._followed.roll_back(version, reason):
+            self._tell("model.registry", f"model {version} stays the active one in the registry: {trouble}", version, is_bad=True)
 
     def _keep_good_warm(self) -> None:
         """What ran well last is loaded at once, for the day that it is needed."""
@@ -261,7 +250,8 @@ class Lifecycle:
 
     def _begin_shadow(self, version: str) -> None:
         try:
-            self._begin_trial(self._loader.prove(version), is_probation=False)
+            proof = self._loader.prove(version)
+            self._trials.begin(proof, self._loader.budget_ns(version), self._running, is_probation=False)
         except BundleError as fault:
             self._refuse(version, f"{fault} (as a candidate)")
 
@@ -275,51 +265,18 @@ class Lifecycle:
         self._canary = version
         self.orders.put(Order("canary", model, share, budget_ns=self._loader.budget_ns(version)))
 
-    def _begin_trial(self, proof: Proof, *, is_probation: bool) -> None:
-        self._trial, self._shown = Trial(self._setting, proof, self._loader.budget_ns(proof.version)), None
-        self._is_probation = is_probation
-        self.orders.put(Order("feed", trial=self._trial))
-        what = f"answers {self._asked.probation.frames} live vectors beside" if is_probation else "is a shadow of"
-        _log.info("model %s %s %s", proof.version, what, self._running)
+    def _take_verdict(self, verdict: Verdict) -> None:
+        proof, why = verdict.proof, verdict.why
+        if verdict.kind == "refused":
+            self._refuse(proof.version, why)
+        elif verdict.kind == "passed":
+            self._hand_over(proof)
+        else:
+            self._promote(proof.version, why)
 
-    def _end_trial(self) -> None:
-        trial, self._trial = self._trial, None
-        self._is_probation, self._shown = False, None
-        if trial is not None:
-            self.orders.put(Order("feed"))
-            trial.close()
-
-    def _watch_trial(self, trial: Trial) -> None:
-        before = self._shown
-        trial.poll()
-        self._shown = report = trial.report
-        if report is not None and report is not before:
-            mode = "probation" if self._is_probation else "shadow"
-            payload = {"v": 1, "mode": mode, "model": self.name, "active": self._running} | msgspec.to_builtins(report)
-            self.orders.put(Order("publish", payload=msgspec.json.encode(payload)))
-        if self._is_probation:
-            self._judge_probation(trial, report)
-        elif trial.failure:
-            self._end_trial()
-            self._refuse(trial.version, f"gave up being a shadow: {trial.failure}")
-        elif report is not None and self._asked.promotes and is_fit(report, self._asked):
-            self._promote(trial.version, report)
-
-    def _judge_probation(self, trial: Trial, report: Report | None) -> None:
-        probation = msgspec.structs.replace(self._asked.probation, budget_ms=trial.budget_ns / 1e6)
-        reason = trial.failure or (probation.trouble(report) if report is not None else "")
-        if reason:
-            self._end_trial()
-            self._refuse(trial.version, f"{reason}: it never acted")
-        elif report is not None and probation.is_passed(report):
-            self._end_trial()
-            self._hand_over(trial.proof)
-
-    def _promote(self, version: str, report: Report) -> None:
-        why = f"agreed on {report.agreement:.2%} of {report.n} vectors, p99 {report.p99_ms:.3f} ms"
-        self._end_trial()
+    def _promote(self, version: str, why: str) -> None:
         try:
-            self._registry.promote(WHO, why)
+            self._followed.registry.promote(WHO, why)
         except BundleError as fault:
             self._refuse(version, f"cannot be promoted: {fault}")
             return
@@ -331,17 +288,11 @@ class Lifecycle:
         self._settles_s = 0.0
         if self._running:
             _log.debug("model %s %s", self._running, how)
-            self._registry.note_settled(self._running)
-
-    def _is_refused(self, version: str) -> bool:
-        return (version, self._line) in self._refused
-
-    def _refuse_again(self, version: str) -> None:
-        self._refused.add((version, self._line))
+            self._followed.registry.note_settled(self._running)
 
     @property
-    def _line(self) -> int:
-        return self._state.entry.number if self._state.entry is not None else 0
+    def _state(self) -> RegistryState:
+        return self._followed.state
 
     def _tell(self, name: str, text: str, version: str, *, is_bad: bool = False) -> None:
         self.orders.put(Order("tell", said=Said(name, text, version, is_bad=is_bad)))

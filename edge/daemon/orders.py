@@ -7,6 +7,7 @@ import msgspec
 from edge.daemon.trial import Trial
 from edge.inference.shadow import Probation
 from edge.inference.variants import Inference
+from edge.pipeline.monitoring import Monitoring
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -22,7 +23,7 @@ class Said(msgspec.Struct, frozen=True):
 class Order(msgspec.Struct, frozen=True):
     """What the loop is to do between two frames."""
 
-    kind: Literal["swap", "warm", "canary", "end_canary", "feed", "reload", "tell", "publish"]
+    kind: Literal["swap", "warm", "canary", "end_canary", "feed", "reload", "tell", "publish", "watch"]
     model: Inference | None = None
     share: float = 0.0
     good: str = ""
@@ -30,6 +31,7 @@ class Order(msgspec.Struct, frozen=True):
     trial: Trial | None = None
     said: Said | None = None
     payload: bytes = b""
+    monitoring: Monitoring | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -240,6 +240,12 @@ class Decisions:
         alert = announcement(self.terms.boot_id, self.raised + self.cleared, now_ns, name, severity, detail, origin, topic)
         return self.outputs.alert(alert, 0.0, self.wall_offset_ns)
 
+    def watch_with(self, monitoring: Monitoring | None, out: list[Outgoing]) -> None:
+        """Watch the model that acts from now on; between two frames."""
+        if self.monitoring is not None:
+            self.monitoring.end(self, out)
+        self.monitoring = monitoring
+
     def _predict(
         self, moment: Moment, scores: Sequence[float], vector: npt.NDArray[np.float32], origin: Origin, out: list[Outgoing]
     ) -> None:

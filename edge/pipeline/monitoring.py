@@ -48,6 +48,8 @@ class Monitoring:
         self.events: list[DriftEvent] = []
         self._told, self._topic = told, labels_topic
         self._origin = Origin()
+        self._raised: dict[tuple[str, str], DriftEvent] = {}
+        self._drift = ""
 
     def decided(
         self,
@@ -90,6 +92,18 @@ class Monitoring:
         if self.labels is not None:
             self.labels.forget(lane)
 
+    def take_drift(self) -> str:
+        """What drift of features or scores that began says of the model, once; "" for nothing new."""
+        said, self._drift = self._drift, ""
+        return said
+
+    def end(self, announces: _Announces, out: list[Outgoing]) -> None:
+        """Another version is watched from now on: what was raised is over, for nobody looks any more."""
+        for event in list(self._raised.values()):
+            detail = f"{event.kind} {event.name} is no longer watched: another version than {self.version} acts from now on"
+            self.events.append(msgspec.structs.replace(event, state="cleared", detail=detail))
+        self._tell(announces, out)
+
     def status(self) -> dict[str, Any]:
         """What is known, for the status."""
         drift = {"drift": self.drift.summary()} if self.drift is not None else {}
@@ -112,5 +126,11 @@ class Monitoring:
         for event in self.events:
             name = f"{event.kind}-drift" if event.state == "raised" else f"{event.kind}-drift-over"
             severity: Severity = self._told.severity if event.state == "raised" else "info"
+            if event.state == "cleared":
+                self._raised.pop((event.kind, event.name), None)
+            else:
+                self._raised[event.kind, event.name] = event
+                if event.kind != "error" and not self._drift:
+                    self._drift = f"drifted: {event.detail}"
             out.append(announces.announce(name, severity, event.detail, self._origin, self._told.topic))
         self.events.clear()

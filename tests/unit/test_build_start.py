@@ -146,7 +146,7 @@ def test_a_pinned_version_that_is_refused_is_not_rolled_back(place):
 
 def test_a_version_that_the_file_names_is_refused_as_before(place):
     spoil(place.folder, "2.0.0", "slow")
-    with pytest.raises(BundleError, match="slow|budget"):
+    with pytest.raises(BundleError, match="budget"):
         place.start(PIPELINE.replace('version = "active"', 'version = "2.0.0"'))
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_is_wrong_is_refused_and_no_version_pays_for_it(place):
 
 
 def test_a_folder_without_any_version_is_refused(place):
-    with pytest.raises(ConfigError, match="no-such|no such"):
+    with pytest.raises(ConfigError, match="no such"):
         place.start(PIPELINE.replace('bundle = "thermo"', 'bundle = "no-such"'))
 
 
