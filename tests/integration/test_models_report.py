@@ -86,6 +86,7 @@ def test_without_a_daemon_the_registry_alone_is_reported_unless_a_broker_was_nam
     fallen_back = report("--pipeline", file, "--seconds", "1")
     assert fallen_back.returncode == 0, fallen_back.stderr
     assert "the registry alone knows" in fallen_back.stderr
+    assert fallen_back.stderr.count("\n") == 1
     assert "1.0.0" in fallen_back.stdout
 
 

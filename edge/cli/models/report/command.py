@@ -1,5 +1,6 @@
 """`edge models report`: its options, and what becomes of the facts."""
 
+import logging
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,6 +88,7 @@ def _listen(settings: "Settings", name: str | None, topic: str, seconds: float, 
     from edge.cli.models.report.collect import listen
     from edge.errors import TransportError
 
+    logging.getLogger("edge").addHandler(logging.NullHandler())  # what the link says of itself is in the error
     try:
         return listen(settings, name, topic, seconds)
     except TransportError as e:

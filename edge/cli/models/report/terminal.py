@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _BARS = " ▁▂▃▄▅▆▇█"
+_MANY, _WIDE = 7, 48  # more columns than the first: no cell longer than the second; --html and pipes show all
 
 
 def show(facts: Facts) -> None:
@@ -84,7 +85,8 @@ def _rich(table: Table) -> object:
         made.add_column("now", no_wrap=True)
     for i, row in enumerate(table.rows):
         style = "red" if i in table.bad else ""
-        cells = [Text(clean(cell), style=style) for cell in row]
+        most = _WIDE if len(row) > _MANY else len(max(row, key=len))
+        cells = [Text(clean(cell if len(cell) <= most else f"{cell[: most - 1]}…"), style=style) for cell in row]
         if table.values:
             cells += _sparks(table.values[i])
         made.add_row(*cells)
