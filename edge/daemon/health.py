@@ -87,6 +87,7 @@ class Health:
         """A pipeline begins its work, the first one or another after a reload."""
         self._pipeline, self._terms = pipeline, terms
         self._sources = Sources(pipeline, terms.sources, now_ns)
+        self._offset_ns = self._offset_ns or pipeline.decisions.wall_offset_ns
         self._is_changed = True
 
     def look(self, now_ns: int) -> list[Outgoing]:

@@ -59,7 +59,8 @@ class Recorder:
         self.setting = setting
         self.heartbeat = Heartbeat("recorder")
         self._tape = TapeWriter(RingWriter(setting.slots, setting.slot_bytes), setting.filters)
-        ring = self._tape.ring
+        ring, self._note = self._tape.ring, self._tape.note
+        self._takes_inputs, self._takes_outputs = setting.inputs, setting.outputs
         arguments = [str(ring.descriptor), str(setting.nice)]
         self.sidecar = Sidecar(MODULE, arguments, msgspec.json.encode(setting.task), (ring.descriptor,), self._hear)
         self._said = Report(why="begins")
@@ -72,13 +73,13 @@ class Recorder:
 
     def received(self, raw: RawMessage) -> None:
         """A message came in. Measured: see docs/companion.md."""
-        if self.setting.inputs:
-            self._tape.note(RETAINED if raw.is_retained else 0, raw.received_ns, raw.topic, raw.payload)
+        if self._takes_inputs:
+            self._note(RETAINED if raw.is_retained else 0, raw.received_ns, raw.topic, raw.payload)
 
     def sent(self, outgoing: Outgoing) -> None:
         """A message went out, or to the outbox."""
-        if self.setting.outputs:
-            self._tape.note(SENT, time.monotonic_ns(), outgoing.topic, outgoing.payload)
+        if self._takes_outputs:
+            self._note(SENT, time.monotonic_ns(), outgoing.topic, outgoing.payload)
 
     def start(self) -> None:
         """Start the companion. Call before the loop takes its place on the machine, which is not for the companion."""

@@ -12,6 +12,7 @@ from edge.store.ring import RingReader, RingWriter
 
 SENT, RETAINED, _MORE = 1, 2, 0xFF
 _HEAD = struct.Struct("<BxHIqQ")
+_pack = _HEAD.pack
 _MORE_HEAD = bytes((_MORE,)) + bytes(7)
 _TOPICS = 4096  # topics whose bytes and choice are remembered
 
@@ -91,6 +92,7 @@ class TapeWriter:
         self.ring = ring
         self.noted = self.dropped = 0
         self._filters = filters
+        self._write, self._room = ring.write, ring.slot_bytes - _HEAD.size
         self._names: dict[str, bytes] = {}  # b"": not wanted
 
     def note(self, flags: int, at_ns: int, topic: str, payload: bytes) -> None:
@@ -106,33 +108,23 @@ class TapeWriter:
             name = self._learn(topic)
         if not name:
             return
-        self.noted += 1
-        ring = self.ring
-        start = _HEAD.size + len(name)
-        size = start + len(payload)
-        if size > ring.slot_bytes:
-            self._note_large(_HEAD.pack(flags, len(name), len(payload), at_ns, self.noted) + name + payload)
-            return
-        at = ring.begin()
-        if at < 0:
+        self.noted = number = self.noted + 1
+        head = _pack(flags, len(name), len(payload), at_ns, number)
+        if len(name) + len(payload) > self._room:
+            self._note_large(head + name, payload)
+        elif not self._write(head + name + payload):
             self.dropped += 1
-            return
-        memory = ring.bytes
-        _HEAD.pack_into(memory, at, flags, len(name), len(payload), at_ns, self.noted)
-        memory[at + _HEAD.size : at + start] = name
-        memory[at + start : at + size] = payload
-        ring.end(size)
 
-    def _note_large(self, message: bytes) -> None:
+    def _note_large(self, head: bytes, payload: bytes) -> None:
         ring = self.ring
+        first = max(0, ring.slot_bytes - len(head))
         step = ring.slot_bytes - len(_MORE_HEAD)
-        rest = len(message) - ring.slot_bytes
-        if ring.free < 1 + -(-rest // step):
+        if len(head) > ring.slot_bytes or ring.free < 1 + -(-(len(payload) - first) // step):
             self.dropped += 1
             return
-        ring.write(message[: ring.slot_bytes])
-        for start in range(ring.slot_bytes, len(message), step):
-            ring.write(_MORE_HEAD + message[start : start + step])
+        ring.write(head + payload[:first])
+        for start in range(first, len(payload), step):
+            ring.write(_MORE_HEAD + payload[start : start + step])
 
     def _learn(self, topic: str) -> bytes:
         if len(self._names) >= _TOPICS:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.broker import needs_mosquitto
-from tests.integration.test_daemon import Edge, Peer, readings, until
+from tests.integration.test_daemon import Edge, Peer, until
 
 pytestmark = [needs_mosquitto, pytest.mark.timeout(180)]
 
@@ -141,7 +141,6 @@ def test_a_broker_that_dies_is_unreachable_and_its_return_tells_of_a_lost_sessio
     broker.start()
     until(lambda: health(peer) and health(peer)["link"]["connects"] == 2)
     assert health(peer)["link"]["state"] == "up"
-    until(lambda: [m for _, m in peer.all("watched/health") if m.retain] or not time.sleep(0.01))
 
 
 def test_the_last_health_says_that_it_was_stopped_and_the_broker_keeps_it(broker, peer, edge):
@@ -159,7 +158,7 @@ def test_a_process_that_is_stopped_feeds_no_watchdog(peer, edge):
     until(lambda: edge.noted("WATCHDOG=1"))
     edge.process.send_signal(signal.SIGSTOP)
     try:
-        until(lambda: not edge.noted("") or True)
+        edge.noted("")
         edge.notes.clear()
         time.sleep(1.0)  # two and a half watchdog periods
         edge.noted("")
@@ -191,4 +190,3 @@ def test_edge_status_shows_it_as_a_table_and_tells_good_from_bad_by_its_code(bro
     nobody = run_status("--url", broker.url, "--name", "nobody", "--seconds", "1")
     assert nobody.returncode == 1
     assert "nothing is known of nobody" in nobody.stderr
-    assert readings([1])  # what the other tests send
