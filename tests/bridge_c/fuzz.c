@@ -96,10 +96,74 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifdef EB_FUZZ_STDIN
 #include <stdio.h>
-int main(void)
+#include <stdlib.h>
+
+#define LARGEST 65536u
+
+static uint32_t draw(uint32_t *state)
 {
-    static uint8_t data[65536];
-    size_t n = fread(data, 1, sizeof data, stdin);
-    return LLVMFuzzerTestOneInput(data, n);
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+static size_t mutate(uint8_t *data, size_t n, uint32_t *state)
+{
+    uint32_t changes = 1 + draw(state) % 8;
+    while (changes--) {
+        size_t at = n ? draw(state) % n : 0;
+        uint8_t byte = (uint8_t)(draw(state) >> 8);
+        switch (draw(state) % 5) {
+        case 0: /* another byte, seldom a zero by itself */
+            data[at] = draw(state) & 1u ? byte : 0;
+            break;
+        case 1: /* one bit */
+            data[at] = (uint8_t)(data[at] ^ (1u << (byte & 7u)));
+            break;
+        case 2: /* cut */
+            n = n > 1 ? at + 1 : n;
+            break;
+        case 3: /* twice */
+            if (n && 2 * n <= LARGEST) {
+                memcpy(data + n, data, n);
+                n *= 2;
+            }
+            break;
+        default: /* one byte more */
+            if (n < LARGEST) {
+                data[n++] = byte;
+            }
+        }
+    }
+    return n;
+}
+
+/* Without arguments: the input is on standard input. ROUNDS FILE...: every file as it is, then ROUNDS changed ones of each. */
+int main(int count, char **words)
+{
+    static uint8_t data[LARGEST], changed[LARGEST];
+    uint32_t state = 2463534242u;
+    int i;
+    if (count < 2) {
+        return LLVMFuzzerTestOneInput(data, fread(data, 1, sizeof data, stdin));
+    }
+    for (i = 2; i < count; i++) {
+        long left = strtol(words[1], NULL, 10);
+        FILE *file = fopen(words[i], "rb");
+        size_t n;
+        if (!file) {
+            return 1;
+        }
+        n = fread(data, 1, sizeof data, file);
+        (void)fclose(file);
+        (void)fprintf(stderr, "%s\n", words[i]);
+        (void)LLVMFuzzerTestOneInput(data, n);
+        for (; left > 0; left--) {
+            memcpy(changed, data, n);
+            (void)LLVMFuzzerTestOneInput(changed, mutate(changed, n, &state));
+        }
+    }
+    return 0;
 }
 #endif
