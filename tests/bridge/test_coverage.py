@@ -15,7 +15,7 @@ from tests.bridge.c_board import ROOT, SOURCES, WARNINGS
 @pytest.mark.skipif(shutil.which("gcov") is None, reason="needs gcov: sudo apt-get install gcc")
 def test_the_tests_run_nearly_every_line_of_the_c_code(tmp_path: Path):
     library = tmp_path / "shim.so"
-    flags = [*WARNINGS, "-O0", "--coverage", "-fPIC", "-shared"]
+    flags = [*WARNINGS, "-O1", "--coverage", "-fPIC", "-shared"]
     subprocess.run(["gcc", *flags, *SOURCES, "-o", library], check=True, timeout=60, cwd=tmp_path)
     environment = {**os.environ, "EDGE_BRIDGE_SHIM": str(library)}
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/bridge/test_board.py"]
