@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import socket
+import statistics
 import struct
 import subprocess
 import sys
@@ -26,7 +27,7 @@ STATS = ("mean", "std", "min", "max", "p2p", "rms", "median", "crest")
 LABELS = ("a", "b", "c", "d")
 PIPELINE = """
 name = "bench"
-budget_ms = 5
+budget_ms = %g
 tick_ms = 10
 
 [streams.s]
@@ -56,13 +57,15 @@ every_s = 0.2
 """
 
 
-def pipeline(probation: int) -> str:
+def pipeline(probation: int, budget_ms: float = 5.0) -> str:
     names = [f"c{i}" for i in range(CHANNELS)]
     channels = ", ".join(f'{name} = "g"' for name in names)
-    return PIPELINE % (channels, ", ".join(f'"{n}"' for n in names), ", ".join(f'"{s}"' for s in STATS), probation)
+    return PIPELINE % (budget_ms, channels, ", ".join(f'"{n}"' for n in names), ", ".join(f'"{s}"' for s in STATS), probation)
 
 
-def write_large(folder: Path, version: str, megabytes: float, plan_names: tuple[str, ...], units: tuple[str, ...]) -> None:
+def write_large(
+    folder: Path, version: str, megabytes: float, plan_names: tuple[str, ...], units: tuple[str, ...], budget_ms: float = 5.0
+) -> None:
     """A model whose weight is a table of which one row is read: large to load, quick to run."""
     features = len(plan_names)
     rng = np.random.default_rng(int(version.partition(".")[0]))
@@ -95,7 +98,7 @@ def write_large(folder: Path, version: str, megabytes: float, plan_names: tuple[
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
     onnx.checker.check_model(model)
-    made = BundleWriter(folder / "large", version, description="large", source="random numbers", licence="CC0-1.0", budget_ms=5)
+    made = BundleWriter(folder / "large", version, description="large", source="random numbers", licence="CC0-1.0", budget_ms=budget_ms)
     made.set_input("features", "statistics")
     made.add_output("scores", LABELS, "nothing")
     made.set_features(plan_names, units)
@@ -179,6 +182,14 @@ class Rig:
             seq, due = seq + 1, due + period
             if (left := due - time.monotonic()) > 0:
                 time.sleep(left)
+
+
+def table(rows: dict[str, list[float]], unit: str, digits: int = 3) -> None:
+    """Print what was measured, one row a name: rounds, median, best (the least) and worst."""
+    print(f"{unit:32s} {'rounds':>6s} {'median':>10s} {'best':>10s} {'worst':>10s}")
+    for name, values in rows.items():
+        found = (statistics.median(values), min(values), max(values))
+        print(f"{name:32s} {len(values):6d} " + " ".join(f"{value:10.{digits}f}" for value in found))
 
 
 def features(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
