@@ -18,10 +18,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from firmware_bridge.address import parse
+from firmware_bridge.commands import Outcome
 from firmware_bridge.errors import LinkError
 from firmware_bridge.foreign import Foreign, reader_of
 from firmware_bridge.link import Port, now_us
-from firmware_bridge.session import Outcome
 from firmware_bridge.topics import Topics, base_of
 
 _log = logging.getLogger(__name__)

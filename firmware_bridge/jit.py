@@ -10,7 +10,7 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_SOURCES = ("jit.py", "native.py", "kernels.py", "protocol.py")
+_SOURCES = ("jit.py", "native.py", "kernels.py", "protocol.py", "fields.py")
 
 
 def _stamp() -> str:

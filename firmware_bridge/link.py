@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Self
 
 from firmware_bridge import address, auth
+from firmware_bridge.commands import Outcome
 from firmware_bridge.line import BY_ID, Line
 from firmware_bridge.messages import Hello, ParameterGet, ParameterSet, ParameterValue
-from firmware_bridge.session import Outcome, Received, Session
+from firmware_bridge.session import Received, Session
 
 
 def now_us() -> int:

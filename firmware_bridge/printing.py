@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from firmware_bridge import protocol as table
+from firmware_bridge.fields import Message
 from firmware_bridge.printing_c import c_header
 
 _HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ def _class(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def _python_message(message: table.Message) -> list[str]:
+def _python_message(message: Message) -> list[str]:
     name = _class(message.name)
     rest = {"": "", "bytes": "data", "text": "text"}[message.rest]
     lines = [

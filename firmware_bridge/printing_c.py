@@ -1,6 +1,7 @@
 """Prints the protocol table as a C header: constants, structs, and functions that pack and unpack them."""
 
 from firmware_bridge import protocol as table
+from firmware_bridge.fields import KINDS, Message
 
 _C_NUMBERS = (
     ("EB_VERSION", "VERSION"),
@@ -121,12 +122,12 @@ static inline float eb_get_f32(const uint8_t *at)
 """
 
 
-def _c_message(message: table.Message) -> list[str]:
+def _c_message(message: Message) -> list[str]:
     name = message.name
     lines = [
         f"/* {message.text} From: {message.sender}. */",
         "typedef struct {",
-        *(f"    {table.KINDS[field.kind][2]} {field.name}; /* {field.text} */" for field in message.fields),
+        *(f"    {KINDS[field.kind][2]} {field.name}; /* {field.text} */" for field in message.fields),
         f"}} eb_{name}_t;",
         f"#define EB_{name.upper()}_BYTES {message.size}u{' /* then ' + message.rest + ' to the end */' if message.rest else ''}",
     ]
@@ -143,7 +144,7 @@ def _c_message(message: table.Message) -> list[str]:
         at = 0
         for field in message.fields:
             lines.append(f"    message->{field.name} = eb_get_{field.kind}(at + {at});")
-            at += table.KINDS[field.kind][1]
+            at += KINDS[field.kind][1]
         lines.append("}")
     return [*lines, ""]
 

@@ -1,4 +1,4 @@
-"""The host's side of one line, without the line: order, signatures, session, clock, commands with retries. Owns no file and no clock.
+"""The host's side of one line, without the line: order, signatures, session, clock, commands. Owns no file and no clock.
 
 Bytes in and the time in, messages and bytes out; so a file descriptor, a test and a simulator drive the same object.
 """
@@ -11,6 +11,7 @@ import msgspec
 
 from firmware_bridge import auth, messages
 from firmware_bridge.clock import BoardClock
+from firmware_bridge.commands import MASK, Commands, Outcome
 from firmware_bridge.framing import Decoder, Frame, encode, header
 from firmware_bridge.order import Follower
 from firmware_bridge.protocol import FLAG_SIGNED, FLAG_TO_BOARD, REASONS
@@ -19,7 +20,6 @@ HELLO_US = 250_000  # between two requests that get no answer
 BEAT_US = 50_000  # between two heartbeats
 SYNC_US = 500_000  # between two looks at the board's clock; the first ones come faster
 QUIET_US = 1_000_000  # without a frame: the board is lost
-COUNTER_MAX = 0xFFFF_FFFF
 _DIRECTION, _UNKNOWN, _REPEATED, _UNSIGNED, _FORGED, _REPLAYED = (
     [reason for reason, _ in REASONS].index(name) for name in ("direction", "unknown", "repeated", "unsigned", "forged", "replayed")
 )
@@ -41,33 +41,6 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of a command.
-
-    Args:
-        number: of the command.
-        status: the board's word, or None: no answer within its life.
-        value: what the board set.
-        tries: times that it was sent.
-        took_us: from the first try to the answer.
-    """
-
-    number: int
-    status: messages.Status | None
-    value: float
-    tries: int
-    took_us: int
-
-
-class _Waiting(msgspec.Struct):
-    command: messages.Command
-    first_us: int
-    next_us: int
-    end_us: int
-    tries: int
-    done: Callable[[Outcome], None]
-
-
 class Session:
     """One line.
 
@@ -83,13 +56,13 @@ class Session:
         self.clock = BoardClock()
         self.hello: messages.Hello | None = None
         self.session = secrets.randbits(63) | 1
-        self.used = self.boots = self.retries = 0
-        self._key, self._send, self._retry_us = key, send, retry_us
-        self._seq = self._number = self._counter = self._board_counter = 0
+        self.used = self.boots = 0
+        self.commands = Commands(self.send, retry_us)
+        self._key, self._send = key, send
+        self._seq = self._counter = self._board_counter = 0
         self._is_doubtful = False  # whether the board is still the one that said hello
         self._boot_id: int | None = None
         self._heard_us = self._hello_us = self._beat_us = self._sync_us = -(10**12)
-        self._waiting: dict[int, _Waiting] = {}
 
     # -- in ------------------------------------------------------------------------------------------------------------------
 
@@ -165,14 +138,13 @@ class Session:
             self._is_doubtful |= message.boot_id != self._boot_id  # it was reset
         elif isinstance(message, messages.TimeResponse):
             self.clock.learn(message, now_us)
-        elif isinstance(message, messages.CommandAck):
-            self._acknowledged(message, now_us)
+        elif isinstance(message, messages.CommandAck) and message.session == self.session & MASK:
+            self.commands.acknowledged(message, now_us)
 
     def _meet(self, hello: messages.Hello, now_us: int) -> None:
         self._is_doubtful = False
         if hello.boot_id != self._boot_id:
-            for waiting in list(self._waiting.values()):  # meant for the board before its reset
-                self._give_up(waiting, now_us)
+            self.commands.give_up(now_us)  # meant for the board before its reset
             self._boot_id = hello.boot_id
             self.boots += 1
             self.clock = BoardClock()
@@ -180,14 +152,6 @@ class Session:
             self._counter = 0
         self._counter = max(self._counter, hello.counter)
         self.hello = hello
-
-    def _acknowledged(self, ack: messages.CommandAck, now_us: int) -> None:
-        if ack.session != self.session & 0xFFFF_FFFF:
-            return
-        waiting = self._waiting.pop(ack.number, None)
-        if waiting is not None:
-            status = messages.Status(ack.status) if ack.status < len(messages.Status) else messages.Status.REFUSED
-            waiting.done(Outcome(ack.number, status, ack.value, waiting.tries, now_us - waiting.first_us))
 
     # -- out -----------------------------------------------------------------------------------------------------------------
 
@@ -208,8 +172,7 @@ class Session:
         self._hello_us = -(10**12)
         self.decoder.reset()
         self.order.restart()
-        for waiting in list(self._waiting.values()):
-            self._give_up(waiting, now_us)
+        self.commands.give_up(now_us)
 
     def poll(self, now_us: int) -> int:
         """Send what is due: hello requests, heartbeats, clock requests, commands again.
@@ -231,13 +194,7 @@ class Session:
         if now_us - self._sync_us >= (SYNC_US if self.clock.is_settled else SYNC_US // 16):
             self._sync_us = now_us
             self.send(messages.TimeRequest(now_us), now_us)
-        for waiting in list(self._waiting.values()):
-            if now_us >= waiting.end_us:
-                self._give_up(waiting, now_us)
-            elif now_us >= waiting.next_us:
-                self.retries += 1
-                self._try(waiting, now_us)
-        return min(now_us + BEAT_US // 4, *(min(waiting.next_us, waiting.end_us) for waiting in self._waiting.values()), now_us + BEAT_US)
+        return self.commands.poll(now_us, now_us + BEAT_US // 4)
 
     def command(self, actuator: int, value: float, ttl_us: int, now_us: int, done: Callable[[Outcome], None]) -> int | None:
         """Send a command, again and again until the board acknowledges it or its life is over.
@@ -254,31 +211,18 @@ class Session:
         """
         if not self.is_ready or ttl_us <= 0 or self._boot_id is None:
             return None
-        self._number = (self._number + 1) & 0xFFFF_FFFF
+        number = self.commands.next_number()
         deadline_us = self.clock.board_us(now_us) + ttl_us
         if deadline_us <= 0:
             return None
-        session = self.session & 0xFFFF_FFFF
-        command = messages.Command(deadline_us, self._boot_id & 0xFFFF_FFFF, session, self._number, value, actuator, 0)
-        waiting = _Waiting(command, now_us, 0, now_us + ttl_us, 0, done)
-        if not self._try(waiting, now_us):
-            return None
-        self._waiting[self._number] = waiting
-        return self._number
-
-    def _try(self, waiting: _Waiting, now_us: int) -> bool:
-        waiting.tries += 1
-        waiting.next_us = now_us + self._retry_us
-        return self.send(waiting.command, now_us)
-
-    def _give_up(self, waiting: _Waiting, now_us: int) -> None:
-        self._waiting.pop(waiting.command.number, None)
-        waiting.done(Outcome(waiting.command.number, None, waiting.command.value, waiting.tries, now_us - waiting.first_us))
+        command = messages.Command(deadline_us, self._boot_id & MASK, self.session & MASK, number, value, actuator, 0)
+        return number if self.commands.start(command, ttl_us, now_us, done) else None
 
     def _beat(self, now_us: int) -> None:
-        received = self.decoder.received
-        counts = (n & 0xFFFF_FFFF for n in (received, received - self.used, self.order.lost))
-        self.send(messages.Heartbeat(self._boot_id or 0, *counts, messages.State.RUNNING, 255), now_us)
+        received, lost = self.decoder.received, self.order.lost
+        refused = received - self.used
+        beat = messages.Heartbeat(self._boot_id or 0, received & MASK, refused & MASK, lost & MASK, messages.State.RUNNING, 255)
+        self.send(beat, now_us)
 
     def send(self, message: messages.Message, now_us: int) -> bool:
         """Send one message once; false when the line does not take it."""
@@ -288,7 +232,7 @@ class Session:
         frame = header(message.CODE, flags, 0, self._seq, now_us, payload)
         self._seq = (self._seq + 1) & 0xFFFF
         if is_signed and self._key is not None:
-            if self._counter >= COUNTER_MAX or self._boot_id is None:
+            if self._counter >= MASK or self._boot_id is None:
                 return False
             self._counter += 1
             frame += self._counter.to_bytes(4, "little")
@@ -299,4 +243,5 @@ class Session:
         """What came, used and refused by reason (the first is the sum of the others); and what is counted beside."""
         refused = {name: int(n) for (name, _), n in zip(REASONS, self.decoder.refused, strict=True)}
         order = {"lost": self.order.lost, "late": self.order.late, "restarts": self.order.restarts}
-        return {"received": self.decoder.received, "used": self.used, **refused, **order, "boots": self.boots, "retries": self.retries}
+        beside = {"boots": self.boots, "retries": self.commands.retries}
+        return {"received": self.decoder.received, "used": self.used, **refused, **order, **beside}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge.messages import Command
     from edge.pipeline.recipe import Pipeline
-    from firmware_bridge.session import Outcome, Received
+    from firmware_bridge.commands import Outcome
+    from firmware_bridge.session import Received
 
 STREAM = "motor"  # of the pipeline file, and of the board
 RETRY_S = 0.2

@@ -16,11 +16,11 @@ import msgspec
 
 from edge.messages import Command, Outgoing, RawMessage
 from firmware_bridge.address import parse
+from firmware_bridge.commands import Outcome
 from firmware_bridge.errors import LinkError
 from firmware_bridge.foreign import Foreign, reader_of
 from firmware_bridge.link import Port
 from firmware_bridge.messages import Status
-from firmware_bridge.session import Outcome
 from firmware_bridge.topics import Topics
 
 _log = logging.getLogger(__name__)

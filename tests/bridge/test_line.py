@@ -95,9 +95,9 @@ def test_a_peer_that_does_not_drain_never_blocks_and_gets_no_old_command(shim: P
             outcomes = []
             now_us = time.monotonic_ns() // 1000
             while session.command(1, 3.0, 50_000, now_us, outcomes.append) is not None:
-                assert session._number < 20_000
+                assert session.commands.number < 20_000
             assert line.refused_writes == 1
-            until(link, lambda: len(outcomes) == session._number - 1)  # the last one was refused at once
+            until(link, lambda: len(outcomes) == session.commands.number - 1)  # the last one was refused at once
             assert {outcome.status for outcome in outcomes} == {None}
             board.is_reading = True
             until(link, lambda: not line.backlog)

@@ -1,0 +1,102 @@
+"""Commands that wait for their acks: sent again until the ack comes or their life is over. Owns no signature, no clock and no line."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from firmware_bridge.messages import Command, CommandAck, Message, Status
+
+MASK = 0xFFFF_FFFF
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of a command.
+
+    Args:
+        number: of the command.
+        status: the board's word, or None: no answer within its life.
+        value: what the board set.
+        tries: times that it was sent.
+        took_us: from the first try to the answer.
+    """
+
+    number: int
+    status: Status | None
+    value: float
+    tries: int
+    took_us: int
+
+
+class _Waiting(msgspec.Struct):
+    command: Command
+    first_us: int
+    next_us: int
+    end_us: int
+    tries: int
+    done: Callable[[Outcome], None]
+
+
+class Commands:
+    """Those of one session.
+
+    Args:
+        send: takes a message and the time; false when the line does not.
+        retry_us: wait before a command without an ack is sent again.
+
+    Attributes:
+        number: of the newest command.
+        retries: times that one was sent again.
+    """
+
+    def __init__(self, send: Callable[[Message, int], bool], retry_us: int) -> None:
+        self.number = self.retries = 0
+        self._send, self._retry_us = send, retry_us
+        self._waiting: dict[int, _Waiting] = {}
+
+    def next_number(self) -> int:
+        """Number for a new command; wraps."""
+        self.number = (self.number + 1) & MASK
+        return self.number
+
+    def start(self, command: Command, ttl_us: int, now_us: int, done: Callable[[Outcome], None]) -> bool:
+        """Send it and wait for its ack; false and nothing waits when the line does not take it."""
+        waiting = _Waiting(command, now_us, 0, now_us + ttl_us, 0, done)
+        if not self._try(waiting, now_us):
+            return False
+        self._waiting[command.number] = waiting
+        return True
+
+    def acknowledged(self, ack: CommandAck, now_us: int) -> None:
+        """An ack of this session came."""
+        waiting = self._waiting.pop(ack.number, None)
+        if waiting is not None:
+            status = Status(ack.status) if ack.status < len(Status) else Status.REFUSED
+            waiting.done(Outcome(ack.number, status, ack.value, waiting.tries, now_us - waiting.first_us))
+
+    def poll(self, now_us: int, latest_us: int) -> int:
+        """Send again what is due, end what is over.
+
+        Returns:
+            When something is due again, ``latest_us`` at the latest.
+        """
+        for waiting in list(self._waiting.values()):
+            if now_us >= waiting.end_us:
+                self._give_up(waiting, now_us)
+            elif now_us >= waiting.next_us:
+                self.retries += 1
+                self._try(waiting, now_us)
+        return min(latest_us, *(min(waiting.next_us, waiting.end_us) for waiting in self._waiting.values()), latest_us)
+
+    def give_up(self, now_us: int) -> None:
+        """The board is gone, or is another one: what waits ends without an ack."""
+        for waiting in list(self._waiting.values()):
+            self._give_up(waiting, now_us)
+
+    def _try(self, waiting: _Waiting, now_us: int) -> bool:
+        waiting.tries += 1
+        waiting.next_us = now_us + self._retry_us
+        return self._send(waiting.command, now_us)
+
+    def _give_up(self, waiting: _Waiting, now_us: int) -> None:
+        self._waiting.pop(waiting.command.number, None)
+        waiting.done(Outcome(waiting.command.number, None, waiting.command.value, waiting.tries, now_us - waiting.first_us))
