@@ -1,6 +1,7 @@
 """The life of a model in a daemon that works: swapped, refused, rolled back, on trial; seen by strangers through a real broker."""
 
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -12,11 +13,20 @@ pytest.importorskip("onnx", reason="the models of these tests are built with onn
 
 from edge.store.registry import Registry
 from tests.broker import needs_mosquitto
+from tests.integration import test_daemon
 from tests.integration.model_bundles import PIPELINE, RARE, write
-from tests.integration.test_daemon import Edge, Peer, balanced, until
+from tests.integration.test_daemon import Edge, Peer, balanced
 
 pytestmark = [needs_mosquitto, pytest.mark.timeout(900)]
 WAIT_S = 150
+
+
+def until(condition, what="", timeout_s=WAIT_S):
+    """As for every daemon, with the patience that proving and starting processes on a slow machine needs."""
+    try:
+        return test_daemon.until(condition, what, timeout_s)
+    except AssertionError as missed:
+        raise AssertionError(what() if callable(what) else what or missed) from None
 
 
 class Sensor:
@@ -215,7 +225,7 @@ def test_a_restart_keeps_the_active_version(life, peer):
     life.activate("2.0.0")
     life.until(lambda m: m["active"] == "2.0.0")
     life.sensor.close()
-    assert life.edge.stop() == 0
+    assert life.edge.stop(timeout_s=60) == 0
     assert life.registry.state().last_known_good == "2.0.0"
     life.start(good="2.0.0")
     assert life.edge.process.poll() is None
@@ -225,7 +235,7 @@ def test_a_model_that_brings_the_process_down_is_rolled_back_at_start_then_safe_
     text = PIPELINE.replace("settle_s = 600", "settle_s = 600\nstarts = 2")
     life.start(text)
     life.sensor.close()
-    assert life.edge.stop() == 0  # 1.0.0 is known to be good
+    assert life.edge.stop(timeout_s=60) == 0  # 1.0.0 is known to be good
     life.activate("2.0.0")
     for _ in range(2):
         life.start(text, good="2.0.0")
@@ -234,6 +244,8 @@ def test_a_model_that_brings_the_process_down_is_rolled_back_at_start_then_safe_
         life.edge.process.wait(10)
     life.start(text, good="1.0.0")  # the third start that did not settle
     assert life.registry.state().rejected == ["2.0.0"]
+    (alert,) = until(lambda: life.alerts("model.rolled_back"), life.edge.log.read_text, WAIT_S)
+    assert alert["detail"] == "model 2.0.0 did not let 2 starts settle, one after the other: rolled back to 1.0.0"
     for n in range(3):  # that start began anew, and two more do not settle either
         life.sensor.close()
         life.edge.process.kill()
@@ -261,6 +273,51 @@ def test_a_model_that_brings_the_process_down_is_rolled_back_at_start_then_safe_
         life.edge.close()
 
 
+def test_an_active_version_that_admission_refuses_at_the_start_gives_way_and_without_another_one_to_none(life, peer):
+    life.start()
+    life.sensor.close()
+    assert life.edge.stop(timeout_s=60) == 0  # 1.0.0 is known to be good
+    write(life.folder.parent, "2.0.0", budget_ms=0.000_01)
+    life.registry.activate("2.0.0", "test")
+    life.start(good="1.0.0")
+    (alert,) = until(lambda: life.alerts("model.rolled_back"), life.edge.log.read_text, WAIT_S)
+    assert alert["severity"] == "critical"
+    assert alert["detail"].startswith("model 2.0.0 was refused at the start: ")
+    assert alert["detail"].endswith(": rolled back to 1.0.0")
+    assert life.registry.state().rejected == ["2.0.0"]
+    life.sensor.close()
+    assert life.edge.stop(timeout_s=60) == 0
+    shutil.rmtree(life.folder / "1.0.0")
+    write(life.folder.parent, "1.0.0", budget_ms=0.000_01)
+    seen = len(peer.json("plant/a/cmd/fan"))
+    life.edge = Edge(life.folder.parent, _broker(life), PIPELINE)
+    try:
+        until(lambda: peer.status()["state"] == "safe mode", life.edge.log.read_text, WAIT_S)
+        sensor = Sensor(peer)
+        try:
+            sensor.value = 90.0
+            until(lambda: peer.status()["decisions"]["failed"].get("model_off", 0) > 20, peer.status, WAIT_S)
+        finally:
+            sensor.close()
+        (alert,) = until(lambda: life.alerts("model.off"), life.edge.log.read_text, WAIT_S)
+        assert alert["severity"] == "critical"
+        assert "was refused at the start" in alert["detail"]
+        assert {c["value"] for c in peer.json("plant/a/cmd/fan")[seen:]} <= {0.3}, "nothing but safe values"
+        assert life.edge.stop(timeout_s=60) == 0
+    finally:
+        life.edge.close()
+
+
+def test_a_version_that_the_file_names_and_admission_refuses_ends_the_start_with_code_3(life, broker):
+    write(life.folder.parent, "1.0.0", budget_ms=0.000_01)
+    edge = Edge(life.folder.parent, broker, PIPELINE.replace('version = "active"', 'version = "1.0.0"'), wait=False)
+    try:
+        assert edge.process.wait(WAIT_S) == 3
+        assert "Traceback" not in edge.log.read_text()
+    finally:
+        edge.close()
+
+
 def _broker(life):
     class At:
         url = life.edge.process.args[-1]
@@ -275,7 +332,7 @@ def test_sigterm_during_a_probation_ends_everything(life, peer):
     shadow = life.models()["shadow"]
     assert shadow["mode"] == "probation"
     assert life.models()["active"] == "1.0.0"
-    assert life.edge.stop(signal.SIGTERM) == 0
+    assert life.edge.stop(signal.SIGTERM, 60) == 0
     until(lambda: not _is_alive(shadow["pid"]))
 
 
