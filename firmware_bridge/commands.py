@@ -63,6 +63,9 @@ class Commands:
         waiting = _Waiting(command, now_us, 0, now_us + ttl_us, 0, done)
         if not self._try(waiting, now_us):
             return False
+        for older in self._waiting.values():
+            if older.command.actuator == command.actuator:
+                older.next_us = older.end_us  # its ack still counts, but the board refuses repetitions of what is no longer the newest
         self._waiting[command.number] = waiting
         return True
 
@@ -94,7 +97,7 @@ class Commands:
 
     def _try(self, waiting: _Waiting, now_us: int) -> bool:
         waiting.tries += 1
-        waiting.next_us = now_us + self._retry_us
+        waiting.next_us = now_us + (self._retry_us << min(waiting.tries - 1, 8))  # twice as long each time: a slow line must drain
         return self._send(waiting.command, now_us)
 
     def _give_up(self, waiting: _Waiting, now_us: int) -> None:
