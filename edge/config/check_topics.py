@@ -23,24 +23,27 @@ def check_topics(config: RuntimeConfig, found: Findings) -> None:
         predictions = [("publish.predictions.topic", config.publish.predictions.topic)]
     status: Topics = [("publish.status.topic", config.publish.status.topic or f"edge/{config.name}/status")]
     availability: Topics = [("name", f"edge/{config.name}/availability")]
+    health: Topics = [("health.topic", config.health.topic or f"edge/{config.name}/health")]
     outbox: Topics = [("outbox.topic", config.outbox.topic or f"edge/{config.name}/alerts")]
     written = status if config.publish.status.topic is not None else []  # the default is only as good as the name
     written = written + outbox if config.outbox.topic is not None else written
+    written = written + health if config.health.topic is not None else written
     for path, topic in inputs + alerts + commands + predictions + written:
         _check_form(path, topic, found)
     for (path, topic), (other, taken) in combinations(inputs, 2):
         if overlap(topic, taken):
             found.add(other, f"{taken!r} takes messages of {path} ({topic!r}) too; a message must belong to one stream", needs=[path])
-    _check_device(inputs, alerts + commands + predictions, status + outbox, found)
-    for path, topic in alerts + commands + predictions + status + outbox + availability:
+    _check_device(inputs, alerts + commands + predictions, status + health + outbox, found)
+    for path, topic in alerts + commands + predictions + status + health + outbox + availability:
         for other, source in inputs:
             if overlap(topic, source):
                 found.add(path, f"{topic!r} is read by {other} ({source!r}): what is sent would come back in", needs=[other])
     _keep_apart(commands, alerts, found)
     _keep_apart(predictions, alerts + commands, found)
     _keep_apart(status, alerts + commands + predictions, found)
+    _keep_apart(health, alerts + commands + predictions + status + outbox, found)
     _keep_apart(outbox, commands + predictions + status, found)
-    _keep_apart(alerts + commands + predictions + status + outbox, availability, found)
+    _keep_apart(alerts + commands + predictions + status + health + outbox, availability, found)
 
 
 def overlap(one: str, other: str) -> bool:

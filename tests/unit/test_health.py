@@ -275,6 +275,8 @@ def test_what_is_wrong_with_a_recording_is_found_with_its_key(tmp_path):
     wrong = found(text, tmp_path)
     assert set(wrong) == {"recording.keep_mb", "recording.topics[0]", "recording.buffer_mb"}
     assert "twice max_mb (8)" in wrong["recording.keep_mb"]
+    twice = PIPELINE + '[health]\ntopic = "edge/guard/status"\n'
+    assert "is the topic of publish.status.topic too" in found(twice, tmp_path)["health.topic"]
     neither = PIPELINE + '[recording]\npath = "r"\ninputs = false\noutputs = false\n'
     assert set(found(neither, tmp_path)) == {"recording.inputs"}
     assert loads(PIPELINE + '[recording]\npath = "r"\n', tmp_path).recording.path == str(tmp_path / "r")
