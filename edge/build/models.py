@@ -122,6 +122,9 @@ def _asked(config: RuntimeConfig, model: Model, plan: FeaturePlan, budget_ns: in
         min_frames=shadow.min_frames,
         agreement=shadow.agreement,
         p99_ms=shadow.p99_ms or config.budget_ms,
+        min_labels=shadow.min_labels,
+        min_accuracy=shadow.min_accuracy,
+        max_worse=shadow.max_worse,
         cascade=None if cascade is None else (cascade.first, cascade.then, cascade.score, cascade.unsure),
     )
 

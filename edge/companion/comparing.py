@@ -16,7 +16,7 @@ import msgspec
 from edge.errors import BundleError, InferenceFault
 from edge.inference.proving import Proof
 from edge.inference.sealed import load_proved
-from edge.inference.shadow import Comparison, Layout, Report, Threshold
+from edge.inference.shadow import TRUTH, Comparison, Layout, Report, Threshold
 from edge.inference.variants import Inference
 from edge.store.ring import RingReader
 
@@ -87,7 +87,10 @@ def _work(model: Inference, comparison: Comparison, ring: RingReader, layout: La
                     return
             time.sleep(_IDLE_S)
             continue
-        _, lane, _, active, vector = layout.unpack(message)
+        number, lane, stamp_ns, active, vector = layout.unpack(message)
+        if number == TRUTH:
+            comparison.labelled(lane, stamp_ns, int(active[0]))
+            continue
         began = clock()
         try:
             scores = variant.run(vector, lane)
@@ -95,6 +98,7 @@ def _work(model: Inference, comparison: Comparison, ring: RingReader, layout: La
             comparison.fault(fault.kind, str(fault), clock() - began)
             continue
         comparison.answered(active, scores, clock() - began)
+        comparison.remember(lane, stamp_ns, active, scores)
 
 
 def _tell(answers: int, comparison: Comparison, ring: RingReader) -> None:

@@ -18,6 +18,10 @@ def check_monitoring(config: RuntimeConfig, found: Findings, *, with_model: bool
         _check_references(config, found, with_model=with_model)
     if config.labels is not None:
         _check_labels(config.labels.topic, config, found)
+    elif config.model is not None:
+        for key in ("min_accuracy", "max_worse"):
+            if getattr(config.model.shadow, key) is not None:
+                found.add(f"model.shadow.{key}", "needs the right answers: say with `[labels]` where they arrive")
 
 
 def _check_references(config: RuntimeConfig, found: Findings, *, with_model: bool) -> None:

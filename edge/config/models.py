@@ -43,6 +43,14 @@ class Shadow(_Table, frozen=True, kw_only=True):
     min_frames: Annotated[int, Meta(ge=1, le=1_000_000_000, description="vectors that it answered")] = 1000
     agreement: Annotated[float, Meta(ge=0, le=1, description="share on which both models decide alike")] = 0.99
     p99_ms: Annotated[Annotated[float, Meta(gt=0, le=60_000)] | None, Meta(description="its 99th percentile; default: the budget")] = None
+    min_labels: Annotated[int, Meta(ge=1, le=1_000_000_000, description="labelled vectors, where accuracy is asked for")] = 100
+    min_accuracy: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="share of labelled vectors on which it is right; needs `labels`")
+    ] = None
+    max_worse: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="by how much its accuracy may lie below the active one's; needs `labels`"),
+    ] = None
     nice: Annotated[int, Meta(ge=0, le=19, description="of its process; 19: it runs when nobody else wants the processor")] = 19
     topic: Annotated[str | None, Meta(description="where its report goes; default `edge/<name>/shadow`")] = None
 

@@ -20,8 +20,11 @@ from edge.daemon.orders import Order, Said
 from edge.daemon.trial import Trial
 from edge.inference.guard import Limits, Trouble
 from edge.inference.host import Event, Feed
+from edge.inference.shadow import TRUTH
 from edge.inference.variants import Inference
 from edge.messages import Origin, Outgoing, Severity
+from edge.pipeline.labels import Joined
+from edge.pipeline.monitoring import Monitoring
 from edge.pipeline.recipe import Pipeline
 
 _log = logging.getLogger(__name__)
@@ -150,7 +153,8 @@ class Deployments:
         Args:
             is_orderly: the daemon was told to stop: what ran until now is known to be good.
         """
-        self._host.feed = None
+        self._host.feed = self._fed = None
+        self._feed_labels()
         self._lifecycle.close(is_orderly=is_orderly and not self._host.is_off)
         if self._thread.ident is not None:
             self._thread.join(5.0)
@@ -161,10 +165,11 @@ class Deployments:
         elif order.kind == "end_canary":
             self._host.end_canary()
         elif order.kind == "watch":
-            self._pipeline.decisions.watch_with(order.monitoring, out)
+            self._watch_with(order.monitoring, out)
         elif order.kind == "feed":
             fed, self._fed = self._fed, order.trial
             self._host.feed = self._feed(order.trial) if order.trial is not None else None
+            self._feed_labels()
             if fed is not None:
                 self._lifecycle.retired.put(fed.ring)
         elif order.kind == "reload":
@@ -178,11 +183,34 @@ class Deployments:
         host = self._host
         if order.kind == "swap":
             self._lifecycle.retired.put(host.swap(model, order.good, order.budget_ns))
-            self._pipeline.decisions.watch_with(order.monitoring, out)
+            self._watch_with(order.monitoring, out)
         elif order.kind == "warm":
             host.keep_warm(model, order.budget_ns)
         elif order.kind == "canary":
             host.begin_canary(model, order.share, order.budget_ns)
+
+    def _watch_with(self, monitoring: Monitoring | None, out: list[Outgoing]) -> None:
+        self._pipeline.decisions.watch_with(monitoring, out)
+        self._feed_labels()
+
+    def _feed_labels(self) -> None:
+        """Labels that are joined with predictions of the active model go to the version on trial as well."""
+        watch, trial = self._pipeline.decisions.monitoring, self._fed
+        if watch is None or watch.labels is None:
+            return
+        watch.labels.joined = self._truths(trial) if trial is not None and len(self._host.labels) > 1 else None
+
+    def _truths(self, trial: Trial) -> Joined:
+        ring, write, nothing = trial.ring, trial.layout.packer(trial.ring.bytes), np.zeros(trial.layout.features, np.float32)
+        scores = {label: [float(i)] * trial.layout.scores for i, label in enumerate(self._host.labels)}
+
+        def joined(lane: int, stamp_ns: int, truth: str) -> None:
+            at = ring.begin()
+            if at >= 0:
+                write(at, TRUTH, lane, stamp_ns, scores[truth], nothing)
+                ring.end(trial.layout.nbytes)
+
+        return joined
 
     def _feed(self, trial: Trial) -> Feed:
         ring, write = trial.ring, trial.layout.packer(trial.ring.bytes)

@@ -70,4 +70,19 @@ class Loader:
 def is_fit(report: Report, asked: Asked) -> bool:
     """Whether a candidate showed enough to be promoted by itself."""
     is_sound = not report.not_finite and not report.failed and not report.is_frozen
-    return is_sound and report.n >= asked.min_frames and report.agreement >= asked.agreement and report.p99_ms <= asked.p99_ms
+    return (
+        is_sound
+        and _is_right(report, asked)
+        and report.n >= asked.min_frames
+        and report.agreement >= asked.agreement
+        and report.p99_ms <= asked.p99_ms
+    )
+
+
+def _is_right(report: Report, asked: Asked) -> bool:
+    """Whether it is as often right as it is asked to be, where labels say so."""
+    if asked.min_accuracy is None and asked.max_worse is None:
+        return True
+    is_known = report.labelled >= max(asked.min_labels, 1)
+    is_good = asked.min_accuracy is None or report.accuracy >= asked.min_accuracy
+    return is_known and is_good and (asked.max_worse is None or report.accuracy >= report.active_accuracy - asked.max_worse)

@@ -44,7 +44,7 @@ class Asked(msgspec.Struct, frozen=True):
         settle_s: a run that lives so long has settled.
         probation: what a new version must show first.
         promotes: a candidate is promoted as soon as it showed ``min_frames``, ``agreement`` and ``p99_ms``.
-        min_frames, agreement, p99_ms: see edge.config.models.Shadow.
+        min_frames, agreement, p99_ms, min_labels, min_accuracy, max_worse: see edge.config.models.Shadow.
         cascade: see Inference.set_cascade; None: none.
     """
 
@@ -59,3 +59,6 @@ class Asked(msgspec.Struct, frozen=True):
     agreement: float
     p99_ms: float
     cascade: tuple[str, str, str, tuple[float, float]] | None = None
+    min_labels: int = 0
+    min_accuracy: float | None = None
+    max_worse: float | None = None

@@ -125,5 +125,7 @@ class Trials:
             return Verdict("refused", trial.proof, f"gave up being a shadow: {trial.failure}")
         if report is not None and self._asked.promotes and is_fit(report, self._asked):
             why = f"agreed on {report.agreement:.2%} of {report.n} vectors, p99 {report.p99_ms:.3f} ms"
+            if report.labelled:
+                why += f", right on {report.accuracy:.2%} of {report.labelled} labels ({report.active_accuracy:.2%} of the active one)"
             return Verdict("fit", trial.proof, why)
         return None

@@ -1,7 +1,7 @@
 """What the hot process tells a shadow, and how the shadow's answers compare: pure values, no I/O.
 
 A message is what the active model was given and what it said of it: number, lane and stamp of the vector (int64), the scores (float64)
-and the vector (float32).
+and the vector (float32). A message whose number is TRUTH says which label was right for a vector that was sent before.
 """
 
 import math
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 _HEAD_BYTES = 24
-_KEPT = 4096  # runs whose times are kept
+_KEPT = 4096  # runs whose times are kept, and answers that wait for a label
+TRUTH = -1
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -81,6 +82,8 @@ class Report(msgspec.Struct, frozen=True):
         is_frozen: its scores never changed, those of the active model did.
         dropped: vectors that it was too slow to take.
         why: what the last failed run said.
+        labelled: of these vectors, those whose right label is known.
+        accuracy, active_accuracy: share of them on which the candidate, and the active model, were right.
     """
 
     version: str
@@ -96,6 +99,9 @@ class Report(msgspec.Struct, frozen=True):
     is_frozen: bool = False
     dropped: int = 0
     why: str = ""
+    labelled: int = 0
+    accuracy: float = 0.0
+    active_accuracy: float = 0.0
 
 
 class Comparison:
@@ -122,6 +128,8 @@ class Comparison:
         self._first: tuple[list[float], list[float]] | None = None
         self._active_moved = self._candidate_moved = False
         self._why = ""
+        self._waiting: dict[tuple[int, int], tuple[str, str]] = {}  # what both said of a lane's stamp; the oldest goes first
+        self._labelled = self._right = self._active_right = 0
 
     def answered(self, active: list[float], candidate: list[float], took_ns: int) -> None:
         """Both gave scores.
@@ -143,6 +151,31 @@ class Comparison:
         elif not (self._active_moved and self._candidate_moved):
             self._active_moved |= active != self._first[0]
             self._candidate_moved |= candidate != self._first[1]
+
+    def remember(self, lane: int, stamp_ns: int, active: list[float], candidate: list[float]) -> None:
+        """Keep what both answered until the right label is known, for the last 4096 vectors.
+
+        Args:
+            lane, stamp_ns: of the vector.
+            active, candidate: scores.
+        """
+        self._waiting[lane, stamp_ns] = self._said(active, candidate)
+        if len(self._waiting) > _KEPT:
+            del self._waiting[next(iter(self._waiting))]
+
+    def labelled(self, lane: int, stamp_ns: int, truth: int) -> None:
+        """The right label of a vector is known.
+
+        Args:
+            lane, stamp_ns: of the vector; passed over if the candidate did not answer it.
+            truth: index in the active model's labels.
+        """
+        said = self._waiting.pop((lane, stamp_ns), None)
+        if said is not None:
+            right = self._names[0][truth]
+            self._labelled += 1
+            self._active_right += said[0] == right
+            self._right += said[1] == right
 
     def fault(self, kind: str, why: str, took_ns: int) -> None:
         """The candidate gave nothing that can be used.
@@ -182,6 +215,9 @@ class Comparison:
             is_frozen=self._active_moved and not self._candidate_moved,
             dropped=dropped,
             why=self._why,
+            labelled=self._labelled,
+            accuracy=round(self._right / self._labelled, 6) if self._labelled else 0.0,
+            active_accuracy=round(self._active_right / self._labelled, 6) if self._labelled else 0.0,
         )
 
     def _time(self, took_ns: int) -> None:
@@ -194,8 +230,11 @@ class Comparison:
                 (active[a] >= enter) == (candidate[c] >= enter) if is_upward else (active[a] <= enter) == (candidate[c] <= enter)
                 for a, c, enter, is_upward in self._rules
             )
-        names = self._names
-        return names[0][active.index(max(active))] == names[1][candidate.index(max(candidate))]
+        said = self._said(active, candidate)
+        return said[0] == said[1]
+
+    def _said(self, active: list[float], candidate: list[float]) -> tuple[str, str]:
+        return self._names[0][active.index(max(active))], self._names[1][candidate.index(max(candidate))]
 
 
 class Probation(msgspec.Struct, frozen=True):

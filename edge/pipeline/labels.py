@@ -13,6 +13,7 @@ from edge.inference.drift import DriftEvent
 
 _MAX_BYTES = 4096
 _LIMIT = 1 << 63
+Joined = Callable[[int, int, Any], None]
 
 
 class Quality(Protocol):
@@ -84,6 +85,7 @@ class Labels:
 
     Attributes:
         counts: of every label.
+        joined: told of each label that was joined: lane, stamp of the prediction, truth; None: nobody is.
     """
 
     def __init__(self, quality: Quality, decode: Callable[[bytes], Any], ttl_ns: int, keep: int) -> None:
@@ -92,6 +94,7 @@ class Labels:
         self._lanes: dict[int, _Lane] = {}
         self.counts = dict.fromkeys(("received", "joined", "late", "duplicate", "unknown", "invalid"), 0)
         self.events: list[DriftEvent] = []
+        self.joined: Joined | None = None
 
     def note(self, lane: int, seq: int, stamp_ns: int, now_ns: int, scores: Sequence[float]) -> None:
         """Keep a prediction; of several with one number, the last is the one that is labelled by number.
@@ -158,6 +161,8 @@ class Labels:
             return "duplicate"
         made.is_labelled = True
         self.events += self.quality.update(made.scores, truth)
+        if self.joined is not None:
+            self.joined(lane, made.stamp_ns, truth)
         return "joined"
 
     def _read(self, payload: bytes) -> tuple[Literal["seq", "t"], int, Any] | None:

@@ -62,6 +62,8 @@ def test_labels_and_drift_of_a_whole_pipeline(tmp_path: Path) -> None:
         ('[labels]\ntopic = "watch/{device}/alerts"\n', "labels.topic"),
         ('[drift]\ntopic = "edge/{device}/x"\n', "drift.topic"),
         ("[drift]\nks = 2\n", "drift.ks"),
+        ("[model.shadow]\nmin_accuracy = 0.9\n", "model.shadow.min_accuracy"),
+        ("[model.shadow]\nmax_worse = 0.1\n", "model.shadow.max_worse"),
     ],
 )
 def test_mistakes_are_found(tmp_path: Path, more: str, where: str) -> None:

@@ -53,7 +53,7 @@ def test_a_shadow_that_dies_is_started_again_three_times_then_given_up(life, pee
 
 def test_a_shadow_that_showed_enough_is_promoted_by_the_guard_and_one_that_disagrees_is_not(life, peer):  # noqa: F811
     life.start(PIPELINE.replace("nice = 0", 'nice = 0\npromote = "guard"\nmin_frames = 100\nagreement = 0.9'))
-    life.sensor.value = 70.0  # calm for the active one, hot for one with another gain
+    life.sensor.value = 60.0  # calm for the active one, hot for one with another gain
     write(life.folder.parent, "2.0.0", gain=0.14)
     life.registry.set_candidate("2.0.0", "shadow", who="test")
     until(lambda: (s := life.models()["shadow"]) and s["n"] > 200, life.models, WAIT_S)
@@ -66,6 +66,32 @@ def test_a_shadow_that_showed_enough_is_promoted_by_the_guard_and_one_that_disag
     assert (alert["severity"], alert["cause"]["version"]) == ("info", "3.0.0")
     assert "agreed on 100.00% of" in alert["detail"]
     assert life.registry.history()[-1].what in ("promote", "good")
+
+
+def test_a_shadow_that_is_right_more_often_is_promoted_and_one_that_is_wrong_is_not(life, peer):  # noqa: F811
+    guard = 'nice = 0\npromote = "guard"\nmin_frames = 50\nagreement = 0.0\nmin_labels = 30\nmin_accuracy = 0.9\nmax_worse = 0.0'
+    life.start(PIPELINE.replace("nice = 0", guard) + '\n[labels]\ntopic = "plant/{device}/labels"\n')
+    life.sensor.value = 60.0  # hot, as labels will say; the active one says calm
+    told = set()
+
+    def label():
+        for seq in {p["seq"] for p in peer.json("plant/a/pred")[-50:]} - told:
+            told.add(seq)
+            peer.client.publish("plant/a/labels", json.dumps({"seq": seq, "label": "hot"}))
+        return True
+
+    write(life.folder.parent, "2.0.0", gain=0.1001)  # agrees, and is as wrong as the active one
+    life.registry.set_candidate("2.0.0", "shadow", who="test")
+    until(lambda: label() and (s := life.models()["shadow"]) and s["labelled"] > 60, life.models)
+    shadow = life.models()["shadow"]
+    assert (shadow["version"], shadow["agreement"]) == ("2.0.0", 1.0)
+    assert shadow["accuracy"] == shadow["active_accuracy"] < 0.5
+    assert life.models()["active"] == "1.0.0"
+    write(life.folder.parent, "3.0.0", gain=0.14)
+    life.registry.set_candidate("3.0.0", "shadow", who="test")
+    until(lambda: label() and life.models()["active"] == "3.0.0", life.models)
+    (alert,) = life.alerts("model.promoted")
+    assert "right on 100.00% of" in alert["detail"]
 
 
 def test_a_canary_acts_on_its_share_of_devices_and_its_guard_ends_it_alone(life, peer):  # noqa: F811

@@ -92,3 +92,26 @@ def test_probation(changes, word):
     assert word in trouble
     assert bool(trouble) == bool(word)
     assert probation.is_passed(report) == (not word and report.n >= 200)
+
+
+def test_labels_say_how_often_both_were_right_and_only_what_was_answered_counts():
+    one = Comparison("2.0.0", ("a", "b"), ("b", "a"), [], 1000)
+    one.remember(0, 10, [0.9, 0.1], [0.9, 0.1])  # a, and b
+    one.remember(0, 20, [0.9, 0.1], [0.1, 0.9])  # both a
+    one.remember(1, 10, [0.1, 0.9], [0.9, 0.1])  # both b
+    one.labelled(0, 10, 1)
+    one.labelled(0, 20, 0)
+    one.labelled(1, 10, 0)
+    one.labelled(1, 10, 0)  # a second time
+    one.labelled(5, 10, 0)  # never answered
+    report = one.report(0)
+    assert (report.labelled, report.accuracy, report.active_accuracy) == (3, round(2 / 3, 6), round(1 / 3, 6))
+
+
+def test_answers_that_wait_for_labels_are_bounded():
+    one = Comparison("2.0.0", ("a", "b"), ("a", "b"), [], 1000)
+    for stamp in range(10_000):
+        one.remember(0, stamp, [0.9, 0.1], [0.9, 0.1])
+    for stamp in range(10_000):
+        one.labelled(0, stamp, 0)
+    assert one.report(0).labelled == 4096
