@@ -1,7 +1,7 @@
 """The reactor: one thread, one selector, the clock, signals, ticks, health. Owns all I/O of the hot process.
 
 A frame's bytes are read, taken all the way through the pipeline and answered before the next ``select``. Whatever may block lives
-elsewhere: the broker is dialled in a helper thread, a new pipeline is built in another.
+elsewhere: the broker is dialled in a helper thread, a new pipeline is built in another. What leaves goes through edge.daemon.outlet.
 """
 
 import gc
@@ -17,18 +17,19 @@ import msgspec
 from edge.daemon import realtime
 from edge.daemon.health import Health
 from edge.daemon.helpers import of_outbox, of_recorder
-from edge.daemon.memory import resident_mb, settle
+from edge.daemon.memory import settle
 from edge.daemon.model_report import ModelReport
 from edge.daemon.notices import Notices
 from edge.daemon.notify import Notifier
 from edge.daemon.outbox_watch import OutboxWatch
+from edge.daemon.outlet import Outlet
 from edge.daemon.plan import Plan
 from edge.daemon.rebuild import Rebuilder
 from edge.daemon.recorder import Recorder
+from edge.daemon.statement import statement
 from edge.daemon.wake import Wake
 from edge.errors import EdgeError
-from edge.messages import Command, Outgoing, RawMessage
-from edge.pipeline.status import status
+from edge.messages import Outgoing, RawMessage
 from edge.store.outbox import Outbox
 from edge.transport.link import Handlers
 from edge.transport.mqtt import MqttTransport
@@ -37,7 +38,6 @@ from edge.transport.serial import Boards
 _log = logging.getLogger(__name__)
 
 DRAIN_S = 1.3  # SIGTERM: alerts in flight may still be acknowledged for so long; the goodbye takes up to 0.3 s more
-BATCH_BYTES = 16_384  # replies to one read are handed over together, at most this many bytes at once
 WALL_STEP_NS = 5_000_000  # a wall clock that moved more than this against the monotonic one was set
 FAULTS_MAX = 5  # unexpected exceptions within FAULT_WINDOW_S: give up and let the supervisor restart us
 FAULT_WINDOW_S = 60.0
@@ -69,8 +69,10 @@ class Daemon:
         self._pipeline = plan.pipeline
         self._selector = selectors.DefaultSelector()
         self._wake = Wake(self._selector, self._on_wake)
-        self._transport = self._make_transport(plan)
-        self._boards = Boards(plan.lines, self._on_message, self._selector)
+        self._outlet = Outlet(outbox, recorder, plan.pipeline)
+        self._send, self._send_alerts, self._hand_over = self._outlet.send, self._outlet.send_alerts, self._outlet.hand_over
+        self._transport = self._outlet.transport = self._make_transport(plan)
+        self._boards = self._outlet.boards = Boards(plan.lines, self._on_message, self._selector)
         outbox.wake_with(self._wake.nudge)
         self._outbox_watch = OutboxWatch(outbox)
         self._health = Health(self._transport, time.monotonic_ns())
@@ -80,7 +82,6 @@ class Daemon:
         self._faults_total = 0
         self._started_ns = time.monotonic_ns()
         self._next_status_ns = 0
-        self._queued_bytes = self._handed_ns = 0
 
     # -- the loop ------------------------------------------------------------------------------------------------------------
 
@@ -173,68 +174,16 @@ class Daemon:
             self._tap(raw)
         if self._recorder is not None:
             self._recorder.received(raw)
-        self._handed_ns = 0
+        outlet = self._outlet
+        outlet.handed_ns = 0
         out = self._pipeline.step(raw)
         if out:
-            self._send(out)
-        if self._handed_ns:  # its last command left before its times were noted
-            self._pipeline.times.handed_over(self._handed_ns)
+            outlet.send(out)
+        if outlet.handed_ns:  # its last command left before its times were noted
+            self._pipeline.times.handed_over(outlet.handed_ns)
 
     def _on_oversized(self, topic: str) -> None:
         self._pipeline.count_oversized(topic)
-
-    def _send(self, out: list[Outgoing]) -> None:
-        for outgoing in out:
-            if outgoing.kind == "alert":
-                self._outbox.add(outgoing)
-                self._record(outgoing)
-                self._send_alerts()
-            elif outgoing.kind == "command":
-                self._send_command(outgoing)
-            elif self._transport.send(outgoing):
-                self._queued_bytes += len(outgoing.payload)
-                if outgoing.kind == "prediction":
-                    self._record(outgoing)
-        if self._queued_bytes > BATCH_BYTES:
-            self._hand_over()
-
-    def _send_command(self, outgoing: Outgoing) -> None:
-        now_ns = time.monotonic_ns()
-        if now_ns > outgoing.not_after_ns:
-            reason = "late"
-        elif (board := self._boards.board_of(outgoing.topic)) is not None:
-            if board.send(outgoing):
-                self._hand_over()
-                self._record(outgoing)
-                return
-            reason = "link_down"
-        elif not self._transport.is_up:
-            reason = "link_down"
-        elif not self._transport.send(outgoing):
-            reason = "link_stalled"
-        else:
-            self._hand_over()  # a command does not wait for the rest of the batch
-            self._record(outgoing)
-            return
-        if isinstance(outgoing.message, Command):
-            self._send(self._pipeline.withhold(outgoing.message, reason, now_ns))
-
-    def _record(self, outgoing: Outgoing) -> None:
-        if self._recorder is not None:
-            self._recorder.sent(outgoing)
-
-    def _hand_over(self) -> None:
-        self._transport.flush()
-        self._queued_bytes = 0
-        self._handed_ns = time.monotonic_ns()
-        self._pipeline.times.handed_over(self._handed_ns)
-
-    def _send_alerts(self) -> None:
-        while self._transport.is_up and (waiting := self._outbox.ready()) is not None:
-            token = self._transport.send_acked(waiting)
-            if token is None:
-                return
-            self._outbox.sent(token)
 
     def _make_transport(self, plan: Plan) -> MqttTransport:
         handlers = Handlers(
@@ -261,21 +210,8 @@ class Daemon:
         self._model_report = ModelReport(self._pipeline)
 
     def _publish_status(self, now_ns: int) -> None:
-        report = status(self._pipeline, now_ns - self._started_ns)
-        if self._plan.models is not None:
-            report["models"] = self._plan.models.status()
-        state = "safe mode" if self._plan.is_safe or self._pipeline.decisions.host.is_off else "running"
-        report["state"] = "stopping" if self._stop_at_ns else state if self._transport.is_up else "waiting for the broker"
-        link = {"state": self._transport.state, "connects": self._transport.connects}
-        report |= {"link": link, "faults": self._faults_total, "rss_mb": resident_mb(), "outbox": self._outbox.report()}
-        report["alerts"] |= self._outbox.counts()
-        if self._plan.lines:
-            report["serial"] = self._boards.report(now_ns)
-        if self._plan.keeper is not None:
-            report["checkpoint"] = self._plan.keeper.status()
-        report["health"] = self._health.report(now_ns)
-        if self._recorder is not None:
-            report["recording"] = self._recorder.status()
+        report = statement(self._plan, self._outlet, self._health, now_ns, now_ns - self._started_ns)
+        report |= {"faults": self._faults_total} | ({"state": "stopping"} if self._stop_at_ns else {})
         self._notices.look(report, now_ns)
         self._transport.send(Outgoing("status", self._plan.status_topic, msgspec.json.encode(report)))
         self._model_report.turn(self._transport.send)
@@ -352,14 +288,15 @@ class Daemon:
         self._publish_status(now_ns)
         self._hand_over()
         old, self._plan, self._pipeline = self._plan, plan, plan.pipeline
+        self._outlet.pipeline = plan.pipeline
         old.close()
         self._start_pipeline(old.pipeline.decisions.wall_offset_ns)
         if plan.settings != old.settings or plan.subscriptions != old.subscriptions:
             self._transport.close()
-            self._transport = self._health.link = self._make_transport(plan)
+            self._transport = self._health.link = self._outlet.transport = self._make_transport(plan)
         if plan.lines != old.lines:
             self._boards.close()
-            self._boards = Boards(plan.lines, self._on_message, self._selector)
+            self._boards = self._outlet.boards = Boards(plan.lines, self._on_message, self._selector)
         self._next_status_ns = 0
         settle()
         realtime.take(plan.place, old.place)
