@@ -1,7 +1,8 @@
 """Decoding a stream: the kernel beside the `cobs` package with zlib.crc32 in a loop, and beside sliplib; one run, one table.
 
 All take the same frames apart, check a CRC of 32 bits and read the header. `to frames` makes a Frame with its payload of each as well.
-Rates are by the thread's own time on the processor, so what else runs here costs little; the last column is by the wall clock.
+Rates are by the thread's own time on the processor; the last column is by the wall clock. The ways take turns, ratios are taken within a
+round: another process that fills the caches slows all of them.
 """
 
 import statistics
@@ -18,8 +19,8 @@ from firmware_bridge.framing import Decoder, Frame, encode, header
 from firmware_bridge.messages import Telemetry
 
 HEADER, U32 = Struct("<BBBBHHQ"), Struct("<I")
-REPEATS = 7
-ROUND_NS = 100_000_000
+ROUNDS = 15
+TURN_NS = 40_000_000
 
 
 def frames(rows: int) -> list[bytes]:
@@ -53,47 +54,48 @@ def frames_by_package(line: bytes, end: bytes, decode: Callable[[bytes], bytes])
     return len(found)
 
 
-def measure(call: Callable[[], int], count: int) -> tuple[list[float], float]:
-    """Frames a second of the thread's time, one value a round; and the median by the wall clock."""
-    call()
-    rates, walls = [], []
-    for _ in range(REPEATS):
-        wall, start, n = time.perf_counter_ns(), time.thread_time_ns(), 0
-        while time.thread_time_ns() - start < ROUND_NS:
-            assert call() == count  # noqa: S101
-            n += count
-        rates.append(n / (time.thread_time_ns() - start) * 1e9)
-        walls.append(n / (time.perf_counter_ns() - wall) * 1e9)
-    return rates, statistics.median(walls)
+def turn(call: Callable[[], int], count: int) -> tuple[float, float]:
+    """Frames a second by the thread's time, and by the wall clock."""
+    wall, start, n = time.perf_counter_ns(), time.thread_time_ns(), 0
+    while time.thread_time_ns() - start < TURN_NS:
+        assert call() == count  # noqa: S101
+        n += count
+    return n / (time.thread_time_ns() - start) * 1e9, n / (time.perf_counter_ns() - wall) * 1e9
+
+
+def ways(plain: list[bytes]) -> list[tuple[str, Callable[[], int], int]]:
+    """Name, call that returns a number of frames, bytes on the line; those of one unit begin with the one they are compared with."""
+    checked = [frame + U32.pack(zlib.crc32(frame)) for frame in plain]
+    ours = b"".join(map(encode, plain))
+    stuffed = b"".join(cobs.encode(frame) + b"\0" for frame in checked)
+    slip = b"".join(sliplib.encode(frame) + sliplib.END for frame in checked)
+    decoder, whole = Decoder(), Decoder()
+    decoder.input[: len(ours)] = ours
+    return [
+        ("cobs + zlib.crc32", lambda: by_package(stuffed, b"\0", cobs.decode), len(stuffed)),
+        ("kernel, to a table", lambda: decoder.table(len(ours)).shape[1], len(ours)),
+        ("sliplib + zlib.crc32", lambda: by_package(slip, sliplib.END, sliplib.decode), len(slip)),
+        ("cobs + zlib.crc32, to frames", lambda: frames_by_package(stuffed, b"\0", cobs.decode), len(stuffed)),
+        ("kernel, to frames", lambda: len(whole.feed(ours)), len(ours)),
+    ]
 
 
 def main() -> None:
-    print(f"{'rows':>4} {'way':<28} {'MB/s':>7} {'frames/s':>11} {'min..max':>24} {'times':>6} {'by wall':>11}")
+    print(f"{'rows':>4} {'way':<28} {'MB/s':>7} {'frames/s':>10} {'min..max':>21} {'times':>5} {'min..max':>10} {'by wall':>10}")
     for rows in (1, 10):
         plain = frames(rows)
         count = len(plain)
-        checked = [frame + U32.pack(zlib.crc32(frame)) for frame in plain]
-        ours = b"".join(map(encode, plain))
-        stuffed = b"".join(cobs.encode(frame) + b"\0" for frame in checked)
-        slip = b"".join(sliplib.encode(frame) + sliplib.END for frame in checked)
-        decoder, whole = Decoder(), Decoder()
-        decoder.input[: len(ours)] = ours
-        ways: tuple[tuple[str, Callable[[], int], int], ...] = (
-            ("cobs + zlib.crc32", lambda: by_package(stuffed, b"\0", cobs.decode), len(stuffed)),  # noqa: B023
-            ("kernel, to a table", lambda: decoder.table(len(ours)).shape[1], len(ours)),  # noqa: B023
-            ("sliplib + zlib.crc32", lambda: by_package(slip, sliplib.END, sliplib.decode), len(slip)),  # noqa: B023
-            ("cobs + zlib.crc32, to frames", lambda: frames_by_package(stuffed, b"\0", cobs.decode), len(stuffed)),  # noqa: B023
-            ("kernel, to frames", lambda: len(whole.feed(ours)), len(ours)),  # noqa: B023
-        )
-        base = 0.0
-        for name, call, size in ways:
-            rates, wall = measure(call, count)
-            middle = statistics.median(rates)
-            base = middle if name.startswith("cobs") else base
-            spread = f"{min(rates):,.0f}..{max(rates):,.0f}"
-            print(
-                f"{rows:>4} {name:<28} {middle * size / count / 1e6:7.1f} {middle:11,.0f} {spread:>24} {middle / base:6.1f} {wall:11,.0f}"
-            )
+        all_ways = ways(plain)
+        rounds = [[turn(call, count) for _, call, _ in all_ways] for _ in range(ROUNDS + 1)][1:]
+        base = 0
+        for k, (name, _, size) in enumerate(all_ways):
+            base = k if name.startswith("cobs") else base
+            rates = [entry[k][0] for entry in rounds]
+            times = [entry[k][0] / entry[base][0] for entry in rounds]
+            middle, wall = statistics.median(rates), statistics.median(entry[k][1] for entry in rounds)
+            spread, spread_times = f"{min(rates):,.0f}..{max(rates):,.0f}", f"{min(times):.1f}..{max(times):.1f}"
+            mb, ratio = middle * size / count / 1e6, statistics.median(times)
+            print(f"{rows:>4} {name:<28} {mb:7.1f} {middle:10,.0f} {spread:>21} {ratio:5.1f} {spread_times:>10} {wall:10,.0f}", flush=True)
 
 
 if __name__ == "__main__":
