@@ -1,5 +1,6 @@
-"""`edge hil`: scenarios against a real or emulated board, for people who do not write tests; and the loop that they close."""
+"""`edge hil`: scenarios against a real or emulated board, for people who do not write tests."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +36,10 @@ def run(
         typer.echo(f"edge: {error}", err=True)
         raise typer.Exit(EXIT_REFUSED) from None
     results = []
+    images = tempfile.TemporaryDirectory(prefix="firmware-")
     for scenario, file in chosen:
         typer.echo(f"{scenario.name}: {scenario.title}")
-        result = run_scenario(scenario, file, board)
+        result = run_scenario(scenario, file, board, images=Path(images.name))
         results.append(result)
         if result.error:
             typer.echo(f"  error  {result.error}")
@@ -45,6 +47,7 @@ def run(
             typer.echo(f"  {'ok   ' if check.holds else 'FAIL '}  {check.what}: {check.found}")
         for name, value in result.figures.items():
             typer.echo(f"         {name}: {value}")
+    images.cleanup()
     if report is not None:
         typer.echo(f"report: {write_report(results, report)}")
     failed = sum(not result.passed for result in results)
@@ -59,16 +62,3 @@ def list_scenarios() -> None:
 
     for name in shipped():
         typer.echo(f"{name:18} {load_scenario(name)[0].title}")
-
-
-@hil.command("loop")
-def loop(
-    port: Annotated[str, typer.Argument(metavar="PORT", help="tty of the board", show_default=False)],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="pipeline file with a stream `motor`", show_default=False)],
-    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="key of commands, 64 hexadecimal digits")] = None,
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="stop after this")] = None,
-) -> None:
-    """Close the loop between one board and one pipeline file without a broker, until Ctrl-C."""
-    from edge.cli.hil_loop import run_loop
-
-    raise typer.Exit(run_loop(port, file, key, seconds))

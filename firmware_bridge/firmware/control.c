@@ -39,6 +39,12 @@ static void make_safe(struct control *control, enum control_state state, uint64_
 bool control_step(struct control *control, int32_t speed, uint64_t now)
 {
     enum control_state before = control->state;
+    uint64_t last = control->stepped;
+    int32_t drive = control->drive;
+    if (control->stepped != 0 && now - last > control->longest_us) {
+        control->longest_us = (uint32_t)(now - last);
+    }
+    control->stepped = now;
     if (now >= control->drive_until) {
         control->drive = 0;
     }
@@ -49,8 +55,10 @@ bool control_step(struct control *control, int32_t speed, uint64_t now)
         make_safe(control, FAULT, now);
     } else if (control->state == RUNNING && now - control->heard > control->timeout_us) {
         make_safe(control, SAFE, now);
+        control->silence_us = (uint32_t)(now - control->heard);
+        control->silence_before_us = last > control->heard ? (uint32_t)(last - control->heard) : 0;
     }
-    return control->state != before;
+    return control->state != before || control->drive != drive;
 }
 
 /* No drive means: stop, not: coast. */

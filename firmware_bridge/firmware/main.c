@@ -10,12 +10,13 @@
 enum { CHANNELS = 5, SAMPLES = 256, MOST_ROWS = 40, STATE_US = 50000, STEP_US = 1000, MOST_STEPS = 200, FAULT_OVERSPEED = 1, HELD = 64 };
 enum { STREAM_MOTOR = 1, STREAM_BOARD = 2, FIRMWARE_VERSION = 0x0100, MOST_TTL_US = 5000000 };
 
-#define PARAMETER_TEXT(number, name, unit, initial, low, high) "P" #number " " #name " " unit "\n"
-static const char schema[] = "Nmotor-bench\n"
-                             "T1 motor 1000 speed=rpm,vibration=g,temperature=degC,current=A,probe=1\n"
-                             "T2 board 20 state=1,drive=1,led=1,obeyed=1,denied=1,forged=1,bad=1,loops=1,loop_ms=ms,boots=1\n"
-                             "A1 drive 1 0 1 0\n"
-                             "A2 led 1 0 1 0\n" PARAMETERS(PARAMETER_TEXT);
+#define PARAMETER_TEXT(number, name, unit, initial, low, high) "P" #number " " #name " " unit ";"
+static const char schema[] = "Nmotor-bench;"
+                             "T1 motor 1000 speed=rpm,vibration=g,temperature=degC,current=A,probe=1;"
+                             "T2 board 20 state=1,drive=1,led=1,obeyed=1,denied=1,forged=1,bad=1,loops=1,loop_ms=ms,boots=1,"
+                             "silence_ms=ms,silence_before_ms=ms,tick_ms=ms;"
+                             "A1 drive 1 0 1 0;"
+                             "A2 led 1 0 1 0;" PARAMETERS(PARAMETER_TEXT);
 
 #ifdef FIRMWARE_KEY
 static const uint8_t key[EB_KEY_BYTES] = { FIRMWARE_KEY };
@@ -233,11 +234,15 @@ static void send_state(uint64_t now)
     uint32_t forged = counters->refused[EB_REASON_FORGED] + counters->refused[EB_REASON_UNSIGNED] + counters->refused[EB_REASON_REPLAYED];
     float row[] = { (float)control.state, (float)control.drive / 1000.0f, (float)control.led, (float)counters->obeyed,
                     (float)counters->denied, (float)forged, (float)(bad - forged), (float)loops,
-                    (float)loop_us / 1000.0f, (float)boot.count };
+                    (float)loop_us / 1000.0f, (float)boot.count, (float)control.silence_us / 1000.0f,
+                    (float)control.silence_before_us / 1000.0f, (float)control.longest_us / 1000.0f };
     eb_telemetry_t block = { block_number[STREAM_BOARD]++, STATE_US * 1000u, 1, sizeof row / sizeof row[0], 0 };
     (void)eb_send_telemetry(&ports[PORT_HOST], STREAM_BOARD, now, &block, row);
     (void)eb_send_telemetry(&ports[PORT_BENCH], STREAM_BOARD, now, &block, row);
     state_at = now;
+    board_lock();
+    control.longest_us = 0;
+    board_unlock();
 }
 
 static void tell_state(uint64_t now)
@@ -276,10 +281,8 @@ static void read_ports(void)
 {
     uint8_t bytes[64];
     for (unsigned port = 0; port < PORTS; port++) {
-        size_t n;
-        while ((n = board_read(port, bytes, sizeof bytes)) > 0) {
-            eb_receive(&ports[port], bytes, n);
-        }
+        size_t n = board_read(port, bytes, sizeof bytes); /* once a round: a line that is never silent must not keep the rest from its turn */
+        eb_receive(&ports[port], bytes, n);
         eb_poll(&ports[port]);
     }
     if (ports[PORT_HOST].has_host) {

@@ -41,12 +41,13 @@ class Board:
         folder: for the firmware and the port's link.
         key: 64 hexadecimal digits that commands must be signed with; "" for none. A board of your own has its key built in.
         seed: of the wire's faults.
+        images: where the firmware is built, once for all boards that share the folder; default: in `folder`.
 
     Raises:
         BoardError: there is no such board, or it says nothing.
     """
 
-    def __init__(self, kind: str, folder: Path | None = None, *, key: str = "", seed: int = 1) -> None:
+    def __init__(self, kind: str, folder: Path | None = None, *, key: str = "", seed: int = 1, images: Path | None = None) -> None:
         self.kind = kind
         self._temporary = tempfile.TemporaryDirectory(prefix="hil-") if folder is None else None
         self.folder = folder if folder is not None else Path(self._temporary.name if self._temporary else ".")
@@ -54,12 +55,13 @@ class Board:
         self.recording = Recording()
         self._requests = self._sent = 0
         self._closing = False
-        host, bench = self._sides(key)
+        host, bench = self._sides(key, images or self.folder)
         self._bench = bench() if bench is not None else None
         self.recording.has_bench = self._bench is not None
         self._listener = threading.Thread(target=self._listen, name="bench", daemon=True)
         self.wire = Wire(host, self.folder / "board", seed)
         self.wire.taps.append(self.recording.tap)
+        self.wire.arrivals.append(self.recording.see_arrival)
         if self._bench is not None:
             self._listener.start()
         self._say_hello()
@@ -132,10 +134,10 @@ class Board:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _sides(self, key: str) -> tuple[Callable[[], int], Callable[[], int] | None]:
+    def _sides(self, key: str, images: Path) -> tuple[Callable[[], int], Callable[[], int] | None]:
         kind, _, rest = self.kind.partition(":")
         if kind == "qemu" and not rest:
-            self.qemu = Qemu(build_firmware(self.folder / "firmware", KEY=key))
+            self.qemu = Qemu(build_firmware(images / ("firmware-key" if key else "firmware"), KEY=key))
             return self.qemu.open, self.qemu.open_bench
         if kind not in ("serial", "pty") or not rest:
             raise BoardError(f"no board is called {self.kind!r}; boards are {KINDS}")

@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from firmware_bridge.hil import guardian
 
 BROKER_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
 BROKER_HINT = "mosquitto not found: apt-get install mosquitto"
@@ -35,6 +38,8 @@ def prefer(thread: int) -> None:
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, thread, -15)
+    with contextlib.suppress(OSError, AttributeError):  # of many busy processes, nice alone lets a byte of an emulated port wait for 1 ms
+        os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(1))
 
 
 class Process:
@@ -49,9 +54,7 @@ class Process:
     def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self.log = log
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - the harness' own words
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environment or {})}
-            )
+            self._process = guardian.start(command, output, environment)
 
     @property
     def pid(self) -> int:
@@ -87,19 +90,20 @@ class Process:
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Ends it at once, without a chance to say goodbye."""
-        self._process.kill()
-        self._process.wait(10)
+        """Ends it at once, without a chance to say goodbye; what it started as well."""
+        guardian.end(self._process)
 
     def stop(self, timeout_s: float = 10.0) -> int:
         """Asks it to end, and insists after a while; returns its exit code."""
         if self.is_alive():
             self.resume()
             self._process.terminate()
-            try:
-                return self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+        code = self._process.poll()
+        self.kill()  # of the group, whatever is left
+        if code is not None:
+            return code
         return int(self._process.returncode)
 
     def fill_disk(self, room_bytes: int = 0) -> None:
@@ -156,13 +160,35 @@ class Broker:
     close = kill
 
 
+class Stalls:
+    """Notes for how long a thread that wants to run every 5 ms had to wait: what this machine costs, whatever it is that is tested."""
+
+    def __init__(self) -> None:
+        self.longest_ms = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stalls", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._ended.set()
+        self._thread.join(5)
+
+    def _watch(self) -> None:
+        prefer(threading.get_native_id())
+        last = time.monotonic()
+        while not self._ended.wait(0.005):
+            now = time.monotonic()
+            self.longest_ms = max(self.longest_ms, (now - last) * 1000 - 5)
+            last = now
+
+
 @contextlib.contextmanager
 def busy(cores: int = 1) -> Iterator[None]:
     """Keeps that many cores busy."""
-    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    burners = [guardian.start([sys.executable, "-c", "while True: pass"], subprocess.DEVNULL) for _ in range(cores)]
     try:
         yield
     finally:
         for burner in burners:
-            burner.kill()
-            burner.wait(10)
+            guardian.end(burner)

@@ -8,6 +8,7 @@ from firmware_bridge import messages
 from firmware_bridge.hil.recording import Recording
 from firmware_bridge.hil.result import Check
 from firmware_bridge.hil.scenario import Expect
+from firmware_bridge.hil.wire import TO_BOARD, TO_HOST
 
 
 def judge(expect: Expect, recording: Recording, marks: Mapping[str, int], origin_us: int, duration_s: float) -> Check:
@@ -70,6 +71,13 @@ def _rows(expect: Expect, recording: Recording, after: int, before: int) -> tupl
 def _measure(expect: Expect, recording: Recording, after: int, before: int) -> float:
     if expect.measure.startswith("loop"):
         return _loops(expect.measure, sorted(recording.loops_ms(after, before)))
+    if expect.measure in ("wrong_frames", "goodput"):
+        counts = [recording.arrivals(direction) for direction in (TO_HOST, TO_BOARD)]
+        if expect.measure == "wrong_frames":
+            return float(sum(wrong for _, _, wrong in counts))
+        return min(good / max(1, sent) for sent, good, _ in counts)
+    if expect.measure == "outlived_ms":
+        return recording.outlived_ms(expect.actuator, after)
     if expect.measure == "lost_share":
         return recording.lost_share()
     if expect.measure == "boots":

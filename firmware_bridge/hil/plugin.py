@@ -54,12 +54,18 @@ def hil_board_kind(request: pytest.FixtureRequest) -> str:
     return kind
 
 
+@pytest.fixture(scope="session")
+def hil_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the firmware is built, once for all tests."""
+    return tmp_path_factory.mktemp("firmware")
+
+
 @pytest.fixture
-def board(hil_board_kind: str, tmp_path: Path) -> Iterator["Board"]:
+def board(hil_board_kind: str, hil_images: Path, tmp_path: Path) -> Iterator["Board"]:
     """A board that said hello, with a wire to it."""
     from firmware_bridge.hil.boards import Board
 
-    found = Board(hil_board_kind, tmp_path)
+    found = Board(hil_board_kind, tmp_path, images=hil_images)
     yield found
     found.close()
 
@@ -107,13 +113,13 @@ def daemon(tmp_path: Path) -> Iterator[Starter]:
 
 
 @pytest.fixture
-def hil_run(hil_board_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], None]:
+def hil_run(hil_board_kind: str, hil_images: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], None]:
     """``hil_run("overspeed")``: runs a scenario, shipped or a file, and fails with what was found."""
     from firmware_bridge.hil.run import run_scenario
     from firmware_bridge.hil.scenario import load_scenario
 
     def run(name: str) -> None:
-        result = run_scenario(*load_scenario(name), hil_board_kind, tmp_path)
+        result = run_scenario(*load_scenario(name), hil_board_kind, tmp_path, hil_images)
         request.config.stash[_RESULTS].append(result)
         if not result.passed:
             lines = [f"{'ok  ' if check.holds else 'FAIL'} {check.what}: {check.found}" for check in result.checks]

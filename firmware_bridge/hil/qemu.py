@@ -17,6 +17,7 @@ import tty
 import weakref
 from pathlib import Path
 
+from firmware_bridge.hil import guardian
 from firmware_bridge.hil.host import prefer
 
 FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
@@ -75,13 +76,13 @@ class Qemu:
             raise BoardError(f"{QEMU} not found: {HINT}")
         self._folder = tempfile.TemporaryDirectory(prefix="board-")
         monitor = Path(self._folder.name) / "qmp"
-        self._process = subprocess.Popen(  # noqa: S603 - fixed words
+        self._process = guardian.start(
             [
                 program,
                 "-M",
                 "mps2-an385",
                 "-kernel",
-                image,
+                str(image),
                 "-display",
                 "none",
                 "-monitor",
@@ -99,11 +100,10 @@ class Qemu:
                 "-qmp",
                 f"unix:{monitor},server=on,wait=off",
             ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            subprocess.PIPE,
+            before=prefer,
         )
-        self._end = weakref.finalize(self, _end, self._process)  # also when nobody closes it: at the interpreter's end
-        prefer(self._process.pid)
+        self._end = weakref.finalize(self, guardian.end, self._process)  # also when nobody closes it: at the interpreter's end
         try:
             self.tty, self.bench_tty = self._await_ttys()
             self._monitor = _Monitor(monitor)
@@ -195,11 +195,6 @@ class _Monitor:
     def close(self) -> None:
         self._lines.close()
         self._socket.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait(10)
 
 
 def open_raw(path: str) -> int:

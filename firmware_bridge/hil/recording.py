@@ -39,18 +39,33 @@ class Recording:
         self.lock = threading.Condition()
         self._readers = {TO_HOST: Reader(), TO_BOARD: Reader(), "bench": Reader()}
         self.has_bench = False
+        self._sent: dict[str, set[bytes]] = {TO_HOST: set(), TO_BOARD: set()}
+        self._arrived = {TO_HOST: bytearray(), TO_BOARD: bytearray()}
         self._is_stale = False
 
     def tap(self, direction: str, data: bytes, host_ns: int) -> None:
         """Bytes passed: `to_host`, `to_board`, or `bench` (from the board's bench port)."""
         frames = self._readers[direction].feed(data)
         with self.lock:
+            if direction in self._sent:
+                self._sent[direction].update(frame.raw for frame in frames)
             for frame in frames:
                 if direction == TO_BOARD:
                     self._host_said(frame, host_ns)
                 else:
                     self._board_said(frame, direction, host_ns // 1000)
             self.lock.notify_all()
+
+    def see_arrival(self, direction: str, data: bytes) -> None:
+        """Bytes that came out of the wire."""
+        if self.timeline.boots:
+            self._arrived[direction] += data
+
+    def arrivals(self, direction: str) -> tuple[int, int, int]:
+        """Frames that were sent, good ones that arrived, and of these, ones that nobody had sent."""
+        with self.lock:
+            sent, found = set(self._sent[direction]), Reader().feed(bytes(self._arrived[direction]))
+        return len(sent), len(found), sum(frame.raw not in sent for frame in found)
 
     def now_us(self) -> int:
         """The run's time."""
@@ -101,7 +116,7 @@ class Recording:
 
     def _meet(self, hello: messages.Hello) -> None:
         self.hello = hello
-        for line in hello.text.splitlines():
+        for line in hello.text.split(";"):
             kind, rest = line[:1], line[1:].split()
             if kind == "T" and len(rest) == 4:
                 pairs = [pair.split("=", 1) for pair in rest[3].split(",")]
@@ -150,6 +165,31 @@ class Recording:
                     sent += numbers[-1] - numbers[0] + 1
                     missing += numbers[-1] - numbers[0] + 1 - len(set(numbers))
         return missing / sent if sent else 0.0
+
+    def longest_tick_ms(self, after_us: int) -> float:
+        """Longest time between two ticks of the board, by its own clock; 1 on a machine that has time for it."""
+        times, spans, _ = self.series("board.tick_ms")
+        return max((span for at, span in zip(times, spans, strict=True) if at >= after_us), default=0.0)
+
+    def outlived_ms(self, actuator: str, after_us: int) -> float:
+        """How long the board went on after the deadline of the last command that it obeyed; by its own clock, 0 when it did not.
+
+        Args:
+            actuator: with a channel ``board.<actuator>``; 0 is what it falls back to.
+            after_us: when commands ended.
+
+        Raises:
+            KeyError: there was no such command, or the actuator never fell back.
+        """
+        number = self.actuators[actuator]
+        obeyed = {(ack.session, ack.number) for _, ack in self.acks if ack.status == messages.Status.OK}
+        found = [frame.message for _, frame in self.commands if isinstance(frame.message, messages.Command)]
+        deadlines = [c.deadline_us for c in found if c.actuator == number and c.value > 0 and (c.session, c.number) in obeyed]
+        times, values, _ = self.series(f"board.{actuator}")
+        fell = next((at for at, value in zip(times, values, strict=True) if at >= after_us and value == 0), None)
+        if fell is None or not deadlines:
+            raise KeyError(f"{actuator} never fell back" if deadlines else f"no command for {actuator} was obeyed")
+        return max(0.0, (fell - self.timeline.place(max(deadlines))) / 1000)
 
     def board_clock_us(self) -> int:
         """The board's own clock now, as well as the host can tell."""

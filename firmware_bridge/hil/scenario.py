@@ -59,8 +59,10 @@ class Expect(_Table, frozen=True):
     settle_ms: float = 0.0  # look only from this long after `after` on
     within_ms: float | None = None  # the first row for which it holds comes no later than this after `after`
     measure: Literal[
-        "", "loop_p50_ms", "loop_p99_ms", "loop_max_ms", "loop_jitter_ms", "loops", "lost_share", "boots", "acks", "logged"
-    ] = ""
+        "", "loop_p50_ms", "loop_p99_ms", "loop_max_ms", "loop_jitter_ms", "loops", "lost_share", "boots", "acks", "logged",
+        "wrong_frames", "goodput", "outlived_ms",
+    ] = ""  # fmt: skip
+    actuator: str = "drive"  # outlived_ms
     status: str = ""  # acks: only those with this status, such as "expired"
     text: str = ""  # logged: lines of the board that contain this
     below: float | None = None
@@ -74,7 +76,7 @@ class Scenario(_Table, frozen=True):
     name: str
     title: str
     duration_s: float
-    pipeline: str = "motor-guard.toml"
+    pipeline: str = "motor-guard/pipeline.toml"
     seed: int = 1
     key: bool = False  # commands carry a MAC
     parameters: dict[str, float] = msgspec.field(default_factory=dict)  # of the board, before the loop is closed
@@ -87,7 +89,7 @@ FOLDER = Path(__file__).resolve().parent / "scenarios"
 
 def shipped() -> list[str]:
     """Names of the scenarios that come with the package."""
-    return sorted(file.stem for file in FOLDER.glob("*.toml") if file.stem != "motor-guard")
+    return sorted(file.stem for file in FOLDER.glob("*.toml"))
 
 
 def load_scenario(name: str | Path) -> tuple[Scenario, Path]:

@@ -41,7 +41,8 @@ class Wire:
         self.faults = {TO_HOST: Faults(), TO_BOARD: Faults()}
         self.carried = {TO_HOST: 0, TO_BOARD: 0}
         self.lost = {TO_HOST: 0, TO_BOARD: 0}  # bytes that nobody took
-        self.taps: list[Tap] = []
+        self.taps: list[Tap] = []  # see what is sent, before anything happens to it
+        self.arrivals: list[Callable[[str, bytes], None]] = []  # see what arrives
         self._chance = random.Random(seed)  # noqa: S311 - faults are to be repeatable
         self._lock = threading.RLock()
         self._late: dict[str, deque[tuple[float, bytes]]] = {TO_HOST: deque(), TO_BOARD: deque()}
@@ -173,6 +174,8 @@ class Wire:
                 except OSError as error:
                     if error.errno not in (errno.EIO, errno.EAGAIN):
                         raise
+        for see in self.arrivals:
+            see(direction, data[:sent])
         if sent < len(data) and direction == TO_BOARD and descriptor is not None and len(data) < LONGEST_QUEUE:
             self._late[direction].appendleft((time.monotonic() + 0.001, data[sent:]))  # an emulated UART takes a byte at a time
         else:

@@ -4,7 +4,7 @@ import pytest
 
 from firmware_bridge.hil.scenario import shipped
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.hil, pytest.mark.timeout(180)]
 
 
 @pytest.mark.parametrize("name", shipped())
