@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system lint types bench bench-features bench-lidar train clean
+.PHONY: help run test test-system test-hil lint types bench bench-features bench-lidar train clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ test: $(VENV)/.installed-dev ## all tests (make test ARGS="-k gate")
 
 test-system: $(VENV)/.installed-dev ## the service under a real systemd in a container (root; needs debootstrap, systemd-container)
 	@$(BIN)/python -m pytest tests/system/booted.py $(ARGS)
+
+test-hil: $(VENV)/.installed-dev ## the firmware's closed loops alone (make test-hil ARGS="--hil-board serial:/dev/ttyACM0")
+	@$(BIN)/python -m pytest tests/hil tests/bridge/test_firmware.py -m hil $(ARGS)
 
 lint: $(VENV)/.installed-dev ## style, format, layers
 	@$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import pytest
 from firmware_bridge.hil.boards import Board, lacks
 from firmware_bridge.hil.qemu import BoardError
 
-pytestmark = [pytest.mark.skipif(lacks("qemu") is not None, reason=str(lacks("qemu"))), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.hil, pytest.mark.skipif(lacks("qemu") is not None, reason=str(lacks("qemu"))), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_a_reset_gives_another_boot_id_and_the_log_outlives_it(bench):
     bench.reset()
     until(lambda: len(bench.recording.timeline.ids) == boots + 1)
     assert len(set(bench.recording.timeline.ids)) == boots + 1
-    until(lambda: bench.recording.rows["board"][-1][1][-1] >= 2)  # its own count of boots
+    until(lambda: bench.recording.series("board.boots")[1][-1] >= 2)  # its own count of boots
     bench.set("tell_log", 1)
     until(lambda: any(text.startswith("boot 1") for _, text in bench.recording.logged[-40:]))
 

@@ -4,7 +4,8 @@
 
 `plant.c` is compiled for this machine and driven at many speeds, loads and imbalances; nothing is random but the plant's own noise, so
 that the bundle comes out the same again. What counts as unbalanced is an imbalance of 300 or more, at 900 rpm or more: below, nothing
-shakes enough to tell. The model is a logistic regression on features and on the square of the speed, which a healthy motor's vibration follows.
+shakes enough to tell. The model is a logistic regression on vibration, speed and their squares: a healthy motor's vibration follows the
+square of its speed.
 """
 
 import ctypes
@@ -16,9 +17,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.build import feature_plan
 from edge.config.load import load
+from edge.config.plan import feature_plan
 from edge.features.offline import compute
+from edge.features.plan import FeaturePlan
 from edge.inference.writer import BundleWriter
 
 HERE = Path(__file__).resolve().parent
@@ -57,13 +59,14 @@ def record(library: ctypes.CDLL, drive: int, load: int, imbalance: int) -> np.nd
     return rows
 
 
-def recordings() -> tuple[np.ndarray, np.ndarray, object]:
+def recordings() -> tuple[np.ndarray, np.ndarray, FeaturePlan]:
     """Feature vectors (N, features), whether each is of an unbalanced motor, and the plan that they come from."""
     plan = feature_plan(load(HERE / "pipeline.toml", with_model=False))
     vectors, labels = [], []
     with tempfile.TemporaryDirectory() as folder:
         shared = Path(folder) / "plant.so"
-        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", f"-I{FIRMWARE}", FIRMWARE / "plant.c", "-o", shared], check=True, timeout=60)
+        words = ["gcc", "-O2", "-shared", "-fPIC", f"-I{FIRMWARE}", str(FIRMWARE / "plant.c"), "-o", str(shared)]
+        subprocess.run(words, check=True, timeout=60)  # noqa: S603 - fixed words
         library = ctypes.CDLL(str(shared))
         for drive in DRIVES:
             for load_ in LOADS:
@@ -89,9 +92,8 @@ def main() -> None:
         wrong = 1 / (1 + np.exp(-(z @ weights + bias))) - y
         weights, bias = weights - 1.0 * (z.T @ wrong / len(y) + 1e-6 * weights), bias - 1.0 * wrong.mean()
     p = 1 / (1 + np.exp(-(z @ weights + bias)))
-    print(
-        f"{len(y)} vectors, {y.mean():.0%} unbalanced; healthy ones over 0.8: {int((p[~y] > 0.8).sum())}; unbalanced ones under: {int((p[y] < 0.8).sum())} of {int(y.sum())}"
-    )  # noqa: T201
+    alarms, missed = int((p[~y] > 0.8).sum()), int((p[y] < 0.8).sum())
+    print(f"{len(y)} vectors, {y.mean():.0%} unbalanced; over 0.8 though balanced: {alarms}; under it though not: {missed}")  # noqa: T201
 
     both = np.stack([np.zeros(4), weights], 1).astype(np.float32)
     picked = {"columns": np.array(columns, np.int64), "middle": MIDDLE, "span": SPAN, "w": both, "b": np.array([0, bias], np.float32)}
@@ -108,7 +110,7 @@ def main() -> None:
         "motor_guard",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, len(plan.names)])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2])],
-        [numpy_helper.from_array(value, name) for name, value in picked.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in picked.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
