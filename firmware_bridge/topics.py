@@ -5,6 +5,7 @@ The daemon's transport and the gateway share it, so a pipeline sees no differenc
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgpack
 
@@ -12,7 +13,9 @@ from firmware_bridge import schema
 from firmware_bridge.errors import LinkError
 from firmware_bridge.messages import Fault, Hello, Log, ScanChunk, Telemetry
 from firmware_bridge.scans import Reassembly
-from firmware_bridge.session import Received
+
+if TYPE_CHECKING:  # its kernels are compiled code, which a check of names does without
+    from firmware_bridge.session import Received
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -44,7 +47,7 @@ class Topics:
         base, _, name = topic.rpartition("/")
         return self.schema.actuators.get(name) if base == self.base else None
 
-    def payloads(self, received: Received) -> Iterator[tuple[str, bytes]]:
+    def payloads(self, received: "Received") -> Iterator[tuple[str, bytes]]:
         """Topic and payload of a message; nothing for those that are the session's own."""
         message = received.message
         if isinstance(message, Telemetry):
@@ -58,7 +61,7 @@ class Topics:
             fault = {"code": message.code, "severity": message.severity, "count": message.count, "text": message.text}
             yield f"{self.base}/fault", json.dumps({"t": received.stamp_us * 1000, **fault}).encode()
 
-    def _telemetry(self, block: Telemetry, received: Received) -> Iterator[tuple[str, bytes]]:
+    def _telemetry(self, block: Telemetry, received: "Received") -> Iterator[tuple[str, bytes]]:
         stream = self.schema.telemetry.get(received.stream)
         if stream is None or block.encoding or block.channels != len(stream.channels):
             self.unknown += 1
@@ -68,7 +71,7 @@ class Topics:
         else:
             self.unknown += 1
 
-    def _scan(self, chunk: ScanChunk, received: Received) -> Iterator[tuple[str, bytes]]:
+    def _scan(self, chunk: ScanChunk, received: "Received") -> Iterator[tuple[str, bytes]]:
         stream = self.schema.scans.get(received.stream)
         if stream is None or chunk.columns != len(stream.channels):
             self.unknown += 1
