@@ -4,7 +4,7 @@
 
 Echo: frames of a command's size sent to QEMU's UART and back, no proxy, host's clock. Loop: the board's probe turns, `edge run` decides
 (features and model), the board's lamp obeys, board's clock; half of a block's time (5 ms at 10 rows a frame) and half of the decision's
-period (50 of 100 ms) are in it.
+period (25 of 50 ms) are in it.
 """
 
 import argparse

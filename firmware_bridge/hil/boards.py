@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from firmware_bridge import messages
 from firmware_bridge.hil.frames import make_frame
+from firmware_bridge.hil.host import prefer_this_thread
 from firmware_bridge.hil.qemu import BoardError, Qemu, build_firmware, missing_tools, open_raw
 from firmware_bridge.hil.recording import Recording
 from firmware_bridge.hil.wire import Wire
@@ -174,6 +175,7 @@ class Board:
     def _listen(self) -> None:
         bench = self._bench
         assert bench is not None  # noqa: S101 - started only then
+        prefer_this_thread()
         while not self._closing:
             if select.select([bench], [], [], 0.1)[0]:
                 try:

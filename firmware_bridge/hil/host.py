@@ -30,6 +30,21 @@ def missing_broker() -> str | None:
     return None if shutil.which("mosquitto", path=BROKER_PATH) else BROKER_HINT
 
 
+def prefer_this_thread() -> None:
+    """The same for a thread of the harness: they share one lock, and each waits for the slowest. What it starts is not preferred."""
+    prefer(threading.get_native_id())
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+
+
+def do_not_prefer_this_thread() -> None:
+    """As it was."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_OTHER, os.sched_param(0))
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+
+
 def prefer(thread: int) -> None:
     """A board does not wait for a busy machine; where permitted, neither does what stands for one, nor what it is wired to.
 
@@ -175,7 +190,7 @@ class Stalls:
         self._thread.join(5)
 
     def _watch(self) -> None:
-        prefer(threading.get_native_id())
+        prefer_this_thread()
         last = time.monotonic()
         while not self._ended.wait(0.005):
             now = time.monotonic()

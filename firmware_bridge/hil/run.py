@@ -18,7 +18,7 @@ from firmware_bridge import messages
 from firmware_bridge.hil.boards import Board
 from firmware_bridge.hil.faults import Faults
 from firmware_bridge.hil.frames import make_frame
-from firmware_bridge.hil.host import Broker, Process, Stalls, busy, prefer
+from firmware_bridge.hil.host import Broker, Process, Stalls, busy, do_not_prefer_this_thread, prefer, prefer_this_thread
 from firmware_bridge.hil.judge import judge
 from firmware_bridge.hil.qemu import BoardError
 from firmware_bridge.hil.result import Result, Series
@@ -78,6 +78,8 @@ class Run:
         self.start_host()
         self._await_loop()
         self.origin_us = self.recording.now_us()
+        prefer_this_thread()
+        self._closing.callback(do_not_prefer_this_thread)
         begin = time.monotonic()
         self.stalls.longest_ms = 0.0
         for step in sorted(self.scenario.step, key=lambda step: step.at_s):

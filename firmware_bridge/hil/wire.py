@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware_bridge.hil.faults import Faults
-from firmware_bridge.hil.host import prefer
+from firmware_bridge.hil.host import prefer_this_thread
 
 Tap = Callable[[str, bytes, int], None]  # direction, bytes, CLOCK_MONOTONIC in ns
 TO_HOST, TO_BOARD = "to_host", "to_board"
@@ -105,7 +105,7 @@ class Wire:
             os.close(descriptor)
 
     def _carry(self) -> None:
-        prefer(threading.get_native_id())
+        prefer_this_thread()
         while not self._stopping:
             with selectors.DefaultSelector() as ready:
                 with self._lock:
