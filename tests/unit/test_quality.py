@@ -85,21 +85,11 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 def test_errors_of_values() -> None:
     quality = ValueQuality(["rul"], 100)
-    assert (
-        quality.takes(3)
-    )
-    assert (
-        quality.takes(2.5)
-    )
-    assert (
-        not quality.takes(True)
-    )
-    assert (
-        not quality.takes(float("nan"))
-    )
-    assert (
-        not quality.takes("3")
-    )
+    assert quality.takes(3)
+    assert quality.takes(2.5)
+    assert not quality.takes(True)
+    assert not quality.takes(float("nan"))
+    assert not quality.takes("3")
     for i in range(200):
         quality.update([float(i)], i + (3.0 if i % 2 else -4.0))
     assert quality.summary()["rmse"] == pytest.approx(12.5**0.5)

@@ -69,15 +69,19 @@ def install(
 ) -> None:
     """Take in a version after it was verified and proved. It becomes active only if it is the first one."""
     registry = open_registry(folder, pipeline)
+    before = registry.versions()
     version = registry.install(source, me(who), why)
     active = registry.state().active
-    typer.echo(f"{version} is installed" + (" and active" if active == version else f"; {active} stays active"))
+    typer.echo(
+        f"{version} {'was there already' if version in before else 'is installed'}"
+        + (" and active" if active == version else f"; {active} stays active")
+    )
 
 
 def activate(version: VersionName, folder: Folder = None, pipeline: Pipeline = None, why: Why = "", who: Who = None) -> None:
-    """Make a version the one to run, after it was proved on this device. A running daemon takes it over between two frames."""
+    """Make a version the one to run, after it was proved on this device. A running daemon tries it first, on live vectors."""
     open_registry(folder, pipeline).activate(version, me(who), why)
-    typer.echo(f"{version} is active")
+    typer.echo(f"{version} is active in the registry; what a running daemon makes of it is in its alerts and in edge models report")
 
 
 def pin(version: VersionName, folder: Folder = None, pipeline: Pipeline = None, why: Why = "", who: Who = None) -> None:

@@ -16,6 +16,7 @@ from edge.cli.models.registry import Who, Why, me
 from edge.errors import BundleError, TransportError
 
 CHUNK_BYTES = 32_768
+_SILENCE_S = 5.0
 _OFFER_EVERY_S = 2.0  # while nothing is heard
 _TTL_MS = 60_000
 
@@ -79,7 +80,7 @@ def _send(named: tuple[str, str], archive: IO[bytes], url: str, to: str, who: st
             replies.append(msgspec.json.decode(raw.payload, type=Reply))
 
     reply_topic, piece_topic = where["reply"].replace("+", offer_id), where["piece"].replace("+", offer_id)
-    heard_s, offer_s = time.monotonic(), 0.0
+    heard_s, offer_s, has_told = time.monotonic(), 0.0, False
     post = Post(link_of(url, insecure=insecure), [reply_topic], take)
     with post.open():
         while not post.is_stopping:
@@ -112,6 +113,19 @@ def _send(named: tuple[str, str], archive: IO[bytes], url: str, to: str, who: st
                     **dated,
                 )
                 post.send(where["offer"], msgspec.json.encode(offer))
-            if now_s - heard_s > timeout_s:
-                raise TransportError(f"{to}: no word for {timeout_s:g} s; {post.transport.state}; is `edge models receive` running there?")
+            has_told = _mind_silence(to, post.transport.state, now_s - heard_s, timeout_s, has_told=has_told)
     return 130
+
+
+def _mind_silence(to: str, state: str, silent_s: float, timeout_s: float, *, has_told: bool) -> bool:
+    """Say it when nobody answers, once, and give up in the end; whether it was said.
+
+    Raises:
+        TransportError: nobody answered for too long.
+    """
+    if silent_s > timeout_s:
+        raise TransportError(f"{to}: no word for {timeout_s:g} s; {state}; is `edge models receive` running there?")
+    if silent_s > _SILENCE_S and not has_told:
+        typer.echo(f"no answer from {to} yet ({state}); is `edge models receive` running there?", err=True)
+        return True
+    return has_told
