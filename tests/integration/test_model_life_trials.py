@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -72,17 +73,19 @@ def test_a_shadow_that_is_right_more_often_is_promoted_and_one_that_is_wrong_is_
     guard = 'nice = 0\npromote = "guard"\nmin_frames = 50\nagreement = 0.0\nmin_labels = 30\nmin_accuracy = 0.9\nmax_worse = 0.0'
     life.start(PIPELINE.replace("nice = 0", guard) + '\n[labels]\ntopic = "plant/{device}/labels"\n')
     life.sensor.value = 60.0  # hot, as labels will say; the active one says calm
-    told = set()
+    told = [0]
 
     def label():
-        for seq in {p["seq"] for p in peer.json("plant/a/pred")[-50:]} - told:
-            told.add(seq)
+        until_seq = life.sensor.seq - 20  # what was sent a moment ago, and is predicted by now
+        for seq in range(max(told[0], until_seq - 50), until_seq):
             peer.client.publish("plant/a/labels", json.dumps({"seq": seq, "label": "hot"}))
+        told[0] = max(told[0], until_seq)
+        time.sleep(0.1)
         return True
 
     write(life.folder.parent, "2.0.0", gain=0.1001)  # agrees, and is as wrong as the active one
     life.registry.set_candidate("2.0.0", "shadow", who="test")
-    until(lambda: label() and (s := life.models()["shadow"]) and s["labelled"] > 60, life.models)
+    until(lambda: label() and (s := life.models()["shadow"]) and s.get("labelled", 0) > 60, life.models)
     shadow = life.models()["shadow"]
     assert (shadow["version"], shadow["agreement"]) == ("2.0.0", 1.0)
     assert shadow["accuracy"] == shadow["active_accuracy"] < 0.5
