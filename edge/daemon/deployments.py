@@ -102,6 +102,8 @@ class Deployments:
         watch = self._pipeline.decisions.monitoring
         if self._ends_with_drift and watch is not None and (reason := watch.take_drift()):
             self.trouble(reason)
+        while self._host.retired:
+            self._lifecycle.retired.put(self._host.retired.pop())
         events = self._host.events
         if events:
             told, self._host.events = list(events), []

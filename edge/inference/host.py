@@ -83,6 +83,7 @@ class Host:
         is_off: a model belongs here, and none is fit to act.
         labels: of every model that was and will be here.
         events: not yet told.
+        retired: models that are kept no longer, to be freed by another thread; whoever lets models change must empty it.
         feed: told of every vector that the active model answered.
     """
 
@@ -94,6 +95,7 @@ class Host:
         self.canary: Deployment | None = None
         self.is_off = False
         self.events: list[Event] = []
+        self.retired: list[Inference] = []
         self.feed: Feed | None = None
         self._limits: Limits | None = None
         self._share = 0
@@ -155,6 +157,8 @@ class Host:
         """A version to go back to, where there is none yet."""
         if self.former is None:
             self.former = self._deploy(model, budget_ns)
+        else:
+            self.retired.append(model)
 
     def swap(self, model: Inference, good: str = "", budget_ns: int = 0) -> Inference | None:
         """Let a new version act from the next frame on; the one that acted is kept warm, unless the one kept so far is better.
@@ -196,6 +200,12 @@ class Host:
             ValueError: it has other labels.
         """
         self._check(model)
+        self._retire(self.canary)
+        if self.is_off:  # it turned off while the canary was loaded
+            self.canary = None
+            self.retired.append(model)
+            self.events.append(Event("canary_ended", model.version, "", ""))
+            return
         self.canary, self._share = self._deploy(model, budget_ns), round(share * _SHARES)
         self._is_canary.clear()
         self.events.append(Event("canary", model.version, self._version, self.canary.id))
@@ -219,8 +229,10 @@ class Host:
         self.turn_off(version, trouble)
 
     def turn_off(self, version: str, trouble: Trouble) -> None:
-        """No model may act: rules on scores are silent from now on."""
+        """No model may act, a canary neither: rules on scores are silent from now on."""
+        self._retire(self.active)
         self.active, self.is_off = None, True
+        self.end_canary()
         self.events.append(Event("off", version, "", "", trouble))
 
     def stop(self, deployment: Deployment, trouble: Trouble) -> None:
@@ -234,9 +246,11 @@ class Host:
             return
         former, self.former = self.former, None
         if former is None or not self._may_go_back:
+            self._retire(former)
             self.turn_off(version, trouble)
             return
         self._may_go_back = False
+        self._retire(deployment)
         self.active = self._deploy(former.model, former.budget_ns)
         self._reset_states(self.active, range(len(self._devices)))
         self.events.append(Event("rolled_back", version, former.model.version, self.active.id, trouble))
@@ -257,10 +271,16 @@ class Host:
 
     def _end_canary(self) -> None:
         lanes = [lane for lane, is_canary in self._is_canary.items() if is_canary]
+        self._retire(self.canary)
         self.canary = None
         self._is_canary.clear()
         if self.active is not None:
             self._reset_states(self.active, lanes)
+
+    def _retire(self, deployment: Deployment | None) -> None:
+        """Freeing a session takes milliseconds: somebody else does it."""
+        if deployment is not None:
+            self.retired.append(deployment.model)
 
     def _reset_states(self, deployment: Deployment, lanes: Sequence[int]) -> None:
         """What a model carried on before others answered its lanes belongs to another time."""

@@ -191,3 +191,29 @@ def test_a_start_without_a_fit_model_knows_its_labels():
     assert (one.is_off, one.labels, one.at(0)) == (True, ("a", "b"), None)
     one.swap(model("1"))
     assert one.at(0).model.version == "1"
+
+
+def test_when_no_model_is_left_to_act_a_canary_is_none_either():
+    one = host()
+    canary = model("2")
+    one.begin_canary(canary, 1.0)
+    one.stop(one.active, BAD)
+    assert [one.at(lane) for lane in range(3)] == [None] * 3
+    assert kinds(one)[1:] == [("canary_ended", "2", "", ""), ("off", "1", "", "")]
+    one.begin_canary(model("3"), 1.0)  # it was being loaded
+    assert [one.at(lane) for lane in range(3)] == [None] * 3
+    one.swap(model("4"))
+    assert {one.at(lane).model.version for lane in range(3)} == {"4"}
+    assert [gone.version for gone in one.retired] == ["1", "2", "3"]
+
+
+def test_what_is_kept_no_longer_waits_to_be_freed_elsewhere():
+    one = host()
+    one.keep_warm(model("0"))
+    one.keep_warm(model("0b"))
+    one.begin_canary(model("2"), 1.0)
+    one.begin_canary(model("3"), 1.0)
+    one.end_canary()
+    one.stop(one.active, BAD)
+    assert [gone.version for gone in one.retired] == ["0b", "2", "3", "1"]
+    assert one.active.model.version == "0", "what acts again is not freed"
