@@ -88,7 +88,7 @@ def note_start(path: Path, config: RuntimeConfig) -> Start:
         return Start()
     reason = f"did not let {starts} starts settle, one after the other"
     try:
-        version = registry.rollback(WHO, reason)
+        version = registry.rollback(WHO, reason, expect=state.active)
     except BundleError as fault:
         _log.critical("model %s %s, and there is no other one to go back to: safe mode: %s", state.active, reason, fault)
         return Start(reason, _without_model(path, config, registry))
@@ -127,7 +127,7 @@ def _go_back(registry: Registry, version: str, refused: Mapping[str, str]) -> li
     said = []
     while (bad := registry.state().active) != version:
         reason = refused.get(bad, "was not asked for")
-        to = registry.rollback(WHO, reason)
+        to = registry.rollback(WHO, reason, expect=bad)
         said.append(_went_back(bad, reason, to))
     return said
 

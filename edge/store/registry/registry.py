@@ -18,6 +18,7 @@ from edge.inference.bundle import load_bundle, manifest_bytes, versions
 from edge.inference.choice import STATE_FILE, Candidate, Entry, RegistryState, preferred, read_state
 from edge.inference.manifest import Manifest
 from edge.store.registry import changes, history
+from edge.store.registry.checks import must_be, must_be_there, must_not_be_pinned
 from edge.store.registry.files import discard, explained, replace_file, staging, sweep, sync_folder
 from edge.store.registry.lock import locked
 from edge.store.registry.proof import Prove, Wanted, prove, prove_content
@@ -101,20 +102,22 @@ class Registry:
             chosen = state if version == state.active else changes.activated(state, version)
             self._write(msgspec.structs.replace(chosen, pinned=version), "pin", version, who, why)
 
-    def rollback(self, who: str, why: str = "", *, force: bool = False) -> str:
+    def rollback(self, who: str, why: str = "", *, force: bool = False, expect: str = "") -> str:
         """Go back to the version that ran well last; the present one counts as rejected until it is activated again.
 
         Args:
             who, why: for the history.
             force: also away from a pinned version, which is then no longer pinned. For people only.
+            expect: the version to leave; another one may have been made active since the caller looked. "": whichever is active.
 
         Returns:
             The version that is active now.
 
         Raises:
-            BundleError: there is none to go back to, or the present one is pinned.
+            BundleError: there is none to go back to, the present one is pinned, or it is not the expected one.
         """
         with explained(self.folder), self._writing() as state:
+            must_be(self.folder, "active", state.active, expect)
             if state.pinned and not force:
                 raise BundleError(f"{self.folder}: version {state.pinned} is pinned; unpin it, or roll back with --force")
             reasons: list[str] = []
@@ -135,7 +138,7 @@ class Registry:
             BundleError: it is not there, or it is active, last known good, pinned or on trial.
         """
         with explained(self.folder), self._writing() as state:
-            self._must_be_there(version)
+            must_be_there(self.folder, version)
             if use := changes.use(state, version):
                 raise BundleError(f"{self.folder / version}: is {use}; make another one that first")
             discard(self.folder, version)
@@ -164,26 +167,33 @@ class Registry:
             candidate = Candidate(version=version, mode=mode, share=share if mode == "canary" else 0.0)
             self._write(msgspec.structs.replace(state, candidate=candidate), mode, version, who, why)
 
-    def clear_candidate(self, who: str = "", why: str = "") -> None:
-        """End a trial; nothing happens without one."""
+    def clear_candidate(self, who: str = "", why: str = "", *, expect: str = "") -> None:
+        """End a trial; nothing happens without one, or where another version than the expected one is on trial by now."""
         with explained(self.folder), self._writing() as state:
-            if state.candidate is not None:
+            if state.candidate is not None and expect in ("", state.candidate.version):
                 self._write(msgspec.structs.replace(state, candidate=None), "end_trial", state.candidate.version, who, why)
 
-    def promote(self, who: str, why: str = "") -> str:
-        """Make the version on trial active.
+    def promote(self, who: str, why: str = "", *, expect: str = "") -> str:
+        """Make the version on trial active, beside the version that is active now.
+
+        Args:
+            who, why: for the history.
+            expect: the version to promote; another one may have been put on trial since the caller looked. "": whichever is on trial.
 
         Returns:
             That version.
 
         Raises:
-            BundleError: none is on trial, it does not hold, or another one is pinned.
+            BundleError: none is on trial, it does not hold, another one is pinned, or the trial was ended, or another version activated,
+                while this one was proved.
         """
-        candidate = self.state().candidate
-        if candidate is None:
+        before = self.state()
+        if before.candidate is None:
             raise BundleError(f"{self.folder}: no version is on trial; `edge models shadow VERSION` begins one")
-        self._choose("promote", candidate.version, who, why)
-        return candidate.version
+        version = before.candidate.version
+        must_be(self.folder, "on trial", version, expect)
+        self._choose("promote", version, who, why, before)
+        return version
 
     # -- by the daemon -------------------------------------------------------------------------------------------------------
 
@@ -215,9 +225,7 @@ class Registry:
             elif state.unsettled_starts:
                 self._store(settled)
 
-    def note_stopped(self, version: str | None = None) -> None:
-        """The daemon stops in an orderly way; see ``note_settled``."""
-        self.note_settled(version)
+    note_stopped = note_settled  # in an orderly way
 
     # -- inside --------------------------------------------------------------------------------------------------------------
 
@@ -232,31 +240,25 @@ class Registry:
                 history.append(self.folder, state.entry)  # the line that a crash between the two files would have cost
             yield state
 
-    def _choose(self, what: str, version: str, who: str, why: str) -> None:
-        self._must_not_be_pinned(self.state(), version)
+    def _choose(self, what: str, version: str, who: str, why: str, seen: RegistryState | None = None) -> None:
+        must_not_be_pinned(self.folder, self.state(), version)
         self._prove(version)
         with explained(self.folder), self._writing() as state:
-            self._must_not_be_pinned(state, version)
+            if seen is not None:  # proving takes long: what was true before need not be true now
+                must_be(self.folder, "on trial", state.candidate.version if state.candidate else "", version)
+                must_be(self.folder, "active", state.active, seen.active)
+            must_not_be_pinned(self.folder, state, version)
             self._verify(version)
             self._write(changes.activated(state, version), what, version, who, why)
 
     def _prove(self, version: str) -> None:
-        self._must_be_there(version)
+        must_be_there(self.folder, version)
         self._proof(self.folder, version, self._wanted)
 
     def _verify(self, version: str) -> None:
         """Under the lock: what was proved before may have been removed or altered since."""
-        self._must_be_there(version)
+        must_be_there(self.folder, version)
         load_bundle(self.folder, version)
-
-    def _must_be_there(self, version: str) -> None:
-        if version not in (found := versions(self.folder)):
-            what = f"it holds {', '.join(found)}" if found else "it holds no complete version"
-            raise BundleError(f"{self.folder}: no version {version!r}; {what}")
-
-    def _must_not_be_pinned(self, state: RegistryState, version: str) -> None:
-        if state.pinned and state.pinned != version:
-            raise BundleError(f"{self.folder}: version {state.pinned} is pinned; `edge models unpin` allows other versions")
 
     def _publish(self, new: Path, manifest: Manifest, state: RegistryState, who: str, why: str) -> None:
         version = manifest.version
