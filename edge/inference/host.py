@@ -115,10 +115,10 @@ class Host:
             is_canary = self._is_canary[lane] = place(self._devices[lane]) < self._share
         return self.canary if is_canary else self.active
 
-    def ran(self, deployment: Deployment, took_ns: int, scores: list[float], vector: npt.NDArray[np.float32]) -> None:
+    def ran(self, deployment: Deployment, took_ns: int, scores: list[float], vector: npt.NDArray[np.float32], lane: int = 0) -> None:
         """A run gave scores; see Guard.ran."""
         deployment.made += 1
-        if deployment.guard is not None and (trouble := deployment.guard.ran(took_ns, scores, vector)):
+        if deployment.guard is not None and (trouble := deployment.guard.ran(took_ns, scores, vector, lane)):
             self.stop(deployment, trouble)
 
     def skipped(self, deployment: Deployment, remaining_ns: int) -> None:
@@ -136,6 +136,9 @@ class Host:
     def forget(self, lane: int) -> None:
         """Another device will have this lane."""
         self._is_canary.pop(lane, None)
+        for deployment in (self.active, self.canary):
+            if deployment is not None and deployment.guard is not None:
+                deployment.guard.forget(lane)
 
     # -- between two frames ----------------------------------------------------------------------------------------------------
 

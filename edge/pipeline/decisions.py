@@ -144,7 +144,7 @@ class Decisions:
             host.fault(deployment, fault.kind, str(fault), vector)
             return None
         _add(self.by_variant, chosen.name)
-        host.ran(deployment, inferred - began, scores, vector)
+        host.ran(deployment, inferred - began, scores, vector, moment.lane)
         if host.feed is not None and host.canary is not deployment:
             host.feed(moment.lane, moment.stamp_ns, scores, vector)
         return scores, deployment.origins[chosen.name], inferred

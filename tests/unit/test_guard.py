@@ -67,7 +67,7 @@ def test_frames_that_are_skipped_for_its_slowness_count_as_slow():
 def test_faults_within_a_window_stop_it(kind, text):
     one = guard()
     assert one.fault(kind, "x") is None
-    run(one, 0, 99)
+    run(one, 0, 97)
     assert one.fault(kind, "x") is None
     trouble = one.fault(kind, "the last one")
     assert trouble.kind == kind
@@ -80,6 +80,21 @@ def test_faults_that_are_further_apart_do_not():
         assert one.fault("failed", "x") is None
         assert one.fault("failed", "x") is None
         run(one, 0, 100)
+
+
+def test_faults_count_within_the_last_frames_not_since_the_last_fault():
+    one = guard()
+    for _ in range(20):
+        assert one.fault("failed", "x") is None
+        run(one, 0, 49)  # one in 50: never three within 100
+    assert one.fault("failed", "x") is None
+    run(one, 0, 48)
+    assert one.fault("failed", "x") is not None
+
+
+def test_a_window_shorter_than_the_faults_is_as_long_as_they_are():
+    one = guard(window_frames=1)
+    assert [one.fault("failed", "x") is not None for _ in range(3)] == [False, False, True]
 
 
 def test_one_fault_stops_it_where_one_is_allowed():
@@ -97,6 +112,21 @@ def test_equal_vectors_and_scores_that_move_are_not_frozen():
     one = guard(frozen_frames=5)
     assert not any(one.ran(0, [0.5], V[0]) for _ in range(100))
     assert not any(one.ran(0, [0.5 + (i % 4 == 0)], V[i % 50]) for i in range(100))
+
+
+def test_lanes_that_are_each_stuck_at_their_own_scores_are_found_and_one_that_moves_is_enough():
+    one = guard(frozen_frames=20)
+    found = next(i for i in range(40) if one.ran(0, [i % 2 + 0.5], V[i % 50], i % 2))
+    assert found == 21, "the first run of each lane repeats nothing"
+    moving = guard(frozen_frames=20)
+    assert not any(moving.ran(0, [0.5 if i % 2 else float(i)], V[i % 50], i % 2) for i in range(400))
+
+
+def test_scores_of_a_device_that_left_are_not_its_followers():
+    one = guard(frozen_frames=2)
+    for i in range(20):
+        assert one.ran(0, [0.5], V[i], 3) is None
+        one.forget(3)
 
 
 @given(st.lists(st.booleans(), max_size=400), st.integers(1, 4), st.sampled_from([1, 10, 100, 250]))
