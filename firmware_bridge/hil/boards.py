@@ -89,6 +89,7 @@ class Board:
         self._requests += 1
         request = self._requests & 0xFFFF
         if parameter == "reset":  # whoever resets gives no answer
+            self._sent += 1
             self._send(messages.ParameterSet(request=request, parameter=number, value=value))
             return
         answer = self._ask(
