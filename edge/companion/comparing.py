@@ -4,6 +4,7 @@ Asked once, in one line of JSON on standard input; vectors come through a ring i
 standard output, one line of JSON a period.
 """
 
+import math
 import os
 import select
 import sys
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from edge.errors import BundleError, InferenceFault
 from edge.inference.proving import Proof
@@ -70,35 +73,58 @@ def compare(descriptor: int) -> int:
         return 1
     comparison = Comparison(task.proof.version, task.labels, model.labels, task.thresholds, task.budget_ns)
     threading.Thread(target=_tell, args=(answers, comparison, ring), daemon=True).start()
-    _work(model, comparison, ring, Layout(len(task.labels), task.features))
+    _work(Candidate(model, comparison), ring, Layout(len(task.labels), task.features))
     return 0
 
 
-def _work(model: Inference, comparison: Comparison, ring: RingReader, layout: Layout) -> None:
-    variant = model.variants[0]
-    clock = time.thread_time_ns
+class Candidate:
+    """Runs a model on what the active one was given; what it carries on begins anew where that of the active one did.
+
+    Args:
+        model: with one variant.
+        comparison: takes what came of it.
+    """
+
+    def __init__(self, model: Inference, comparison: Comparison) -> None:
+        self._run, self._states, self._comparison = model.variants[0].run, model.states, comparison
+        self._begun: dict[int, int] = {}
+
+    def take(self, begun: int, lane: int, stamp_ns: int, active: list[float], vector: npt.NDArray[np.float32]) -> None:
+        """Take a message; see Layout.unpack."""
+        comparison = self._comparison
+        if begun == TRUTH:
+            comparison.labelled(lane, stamp_ns, int(active[0]))
+            return
+        if self._states is not None and self._begun.get(lane) != begun:  # a number, so that it shows even if messages were dropped
+            self._begun[lane] = begun
+            self._states.reset(lane)
+        clock = time.thread_time_ns
+        began = clock()
+        try:
+            scores = self._run(vector, lane)
+        except InferenceFault as fault:
+            comparison.fault(fault.kind, str(fault), clock() - began)
+            return
+        took_ns = clock() - began
+        if math.isnan(active[0]):
+            comparison.answered_alone(took_ns)
+            return
+        comparison.answered(active, scores, took_ns)
+        comparison.remember(lane, stamp_ns, active, scores)
+
+
+def _work(candidate: Candidate, ring: RingReader, layout: Layout) -> None:
     looked = 0.0
     while True:
         message = ring.take()
-        if message is None:
-            if time.monotonic() - looked > _PERIOD_S:
-                looked = time.monotonic()
-                if select.select([0], [], [], 0)[0]:  # it ended: nothing more is ever sent
-                    return
-            time.sleep(_IDLE_S)
+        if message is not None:
+            candidate.take(*layout.unpack(message))
             continue
-        number, lane, stamp_ns, active, vector = layout.unpack(message)
-        if number == TRUTH:
-            comparison.labelled(lane, stamp_ns, int(active[0]))
-            continue
-        began = clock()
-        try:
-            scores = variant.run(vector, lane)
-        except InferenceFault as fault:
-            comparison.fault(fault.kind, str(fault), clock() - began)
-            continue
-        comparison.answered(active, scores, clock() - began)
-        comparison.remember(lane, stamp_ns, active, scores)
+        if time.monotonic() - looked > _PERIOD_S:
+            looked = time.monotonic()
+            if select.select([0], [], [], 0)[0]:  # it ended: nothing more is ever sent
+                return
+        time.sleep(_IDLE_S)
 
 
 def _tell(answers: int, comparison: Comparison, ring: RingReader) -> None:

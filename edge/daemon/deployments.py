@@ -78,7 +78,6 @@ class Deployments:
         self._thread = threading.Thread(target=lifecycle.run, name="edge-models", daemon=True)
         self._orders: SimpleQueue[Order] = lifecycle.orders
         self._ends_with_drift = ends_with_drift and not lifecycle.is_pinned
-        self._number = 0
         self._fed: Trial | None = None
 
     def look(self, now_ns: int) -> list[Outgoing]:
@@ -217,11 +216,10 @@ class Deployments:
     def _feed(self, trial: Trial) -> Feed:
         ring, write = trial.ring, trial.layout.packer(trial.ring.bytes)
 
-        def feed(lane: int, stamp_ns: int, scores: Sequence[float], vector: npt.NDArray[np.float32]) -> None:
+        def feed(lane: int, begun: int, stamp_ns: int, scores: Sequence[float], vector: npt.NDArray[np.float32]) -> None:
             at = ring.begin()
             if at >= 0:
-                self._number += 1
-                write(at, self._number, lane, stamp_ns, scores, vector)
+                write(at, begun, lane, stamp_ns, scores, vector)
                 ring.end(trial.layout.nbytes)
 
         return feed

@@ -18,7 +18,7 @@ from edge.inference.variants import Inference
 from edge.messages import Origin
 
 _SHARES = 10_000
-Feed = Callable[[int, int, Sequence[float], npt.NDArray[np.float32]], None]
+Feed = Callable[[int, int, int, Sequence[float], npt.NDArray[np.float32]], None]
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ class Host:
         labels: of every model that was and will be here.
         events: not yet told.
         retired: models that are kept no longer, to be freed by another thread; whoever lets models change must empty it.
-        feed: told of every vector that the active model answered.
+        feed: told of every vector of the active model: lane, how often it began anew, stamp, scores (NaN where it gave none), vector.
     """
 
     def __init__(self, model: Inference | None, boot_id: str, devices: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """What the hot process tells a shadow, and how the shadow's answers compare: pure values, no I/O.
 
-A message is what the active model was given and what it said of it: number, lane and stamp of the vector (int64), the scores (float64)
-and the vector (float32). A message whose number is TRUTH says which label was right for a vector that was sent before.
+A message is what the active model was given and what it said of it: how often the lane began anew, lane and stamp of the vector (int64),
+the scores (float64; NaN where it gave none) and the vector (float32). With TRUTH for the first number it says which label was right for a
+vector that was sent before.
 """
 
 import math
@@ -45,18 +46,18 @@ class Layout(msgspec.Struct, frozen=True):
         floats: Any = buffer.cast("f")
         first, features = (_HEAD_BYTES + 8 * self.scores) >> 2, self.features
 
-        def write(at: int, number: int, lane: int, stamp_ns: int, scores: Sequence[float], vector: npt.NDArray[np.float32]) -> None:
-            pack(buffer, at, number, lane, stamp_ns, *scores)
+        def write(at: int, begun: int, lane: int, stamp_ns: int, scores: Sequence[float], vector: npt.NDArray[np.float32]) -> None:
+            pack(buffer, at, begun, lane, stamp_ns, *scores)
             begin = (at >> 2) + first
             floats[begin : begin + features] = vector
 
         return write
 
     def unpack(self, message: bytes) -> tuple[int, int, int, list[float], npt.NDArray[np.float32]]:
-        """Number, lane, stamp, scores and vector of a message."""
-        number, lane, stamp_ns, *scores = struct.unpack_from(f"<qqq{self.scores}d", message)
+        """How often the lane began anew (or TRUTH), lane, stamp, scores and vector of a message."""
+        begun, lane, stamp_ns, *scores = struct.unpack_from(f"<qqq{self.scores}d", message)
         vector = np.frombuffer(message, np.float32, self.features, _HEAD_BYTES + 8 * self.scores)
-        return number, lane, stamp_ns, scores, vector
+        return begun, lane, stamp_ns, scores, vector
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -72,8 +73,9 @@ class Report(msgspec.Struct, frozen=True):
 
     Args:
         version: of the candidate.
-        n: vectors that both models answered, or the candidate failed on.
-        agreement: share on which both decide alike, 0 to 1; of rules on scores if there are any, otherwise of the highest score.
+        n: vectors that the candidate answered or failed on.
+        agreement: share of them on which both decide alike, 0 to 1; of rules on scores if there are any, otherwise of the highest score.
+            Where the active model gave no answer, they do not.
         mean_distance, max_distance: between equal labels' scores, absolute.
         over: runs that took longer than the budget.
         p50_ms, p99_ms: processor time of a run, of the last 4096; the candidate runs when nobody else wants the processor, so that the
@@ -151,6 +153,15 @@ class Comparison:
         elif not (self._active_moved and self._candidate_moved):
             self._active_moved |= active != self._first[0]
             self._candidate_moved |= candidate != self._first[1]
+
+    def answered_alone(self, took_ns: int) -> None:
+        """The candidate gave scores where the active model gave none: nothing to compare, but one run more.
+
+        Args:
+            took_ns: the candidate's run.
+        """
+        self._n += 1
+        self._time(took_ns)
 
     def remember(self, lane: int, stamp_ns: int, active: list[float], candidate: list[float]) -> None:
         """Keep what both answered until the right label is known, for the last 4096 vectors.

@@ -1,12 +1,13 @@
 """From a feature vector to messages: infer, decide, limit, encode. Owns the budget of a decision and the count of every outcome."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InferenceFault
-from edge.inference.host import Host
+from edge.inference.host import Deployment, Host
 from edge.inference.states import States
 from edge.inference.variants import BoundVariant, Inference
 from edge.messages import Alert, Command, Intent, Origin, Outgoing, Prediction, Severity
@@ -60,7 +61,8 @@ class Decisions:
         self.kept: list[Prediction] | None = None
         self.emit: Callable[[list[Outgoing]], None] | None = None
         self.monitoring: Monitoring | None = None
-        self._stamps: dict[int, int] = {}  # of the last decision of each lane, where the model carries states
+        self._stamps: dict[int, int] = {}  # of the last decision of each lane, where a model may carry states
+        self._begun: dict[int, int] = {}  # how often what a lane's states belong to began anew
         self.made = self.raised = self.cleared = self.commands = 0
         self.skipped: Counter = {}
         self.failed: Counter = {}
@@ -124,10 +126,11 @@ class Decisions:
         model, remaining_ns = deployment.model, due_ns - started
         chosen = model.choose(remaining_ns, self.terms.may_go_smaller)
         if chosen is None:
+            self._feed_alone(deployment, moment, vector)
             host.skipped(deployment, remaining_ns)
             self.overrun(moment, out)
             return None
-        if model.states is not None:
+        if model.states is not None or host.feed is not None:
             self._look_for_gap(model.states, moment)
         began = started
         try:
@@ -141,13 +144,20 @@ class Decisions:
                     inferred = self._observe(model, chosen, started)
         except InferenceFault as fault:
             self.fail(fault.kind)
+            self._feed_alone(deployment, moment, vector)
             host.fault(deployment, fault.kind, str(fault), vector)
             return None
         _add(self.by_variant, chosen.name)
         host.ran(deployment, inferred - began, scores, vector, moment.lane)
         if host.feed is not None and host.canary is not deployment:
-            host.feed(moment.lane, moment.stamp_ns, scores, vector)
+            host.feed(moment.lane, self._begun.get(moment.lane, 0), moment.stamp_ns, scores, vector)
         return scores, deployment.origins[chosen.name], inferred
+
+    def _feed_alone(self, deployment: Deployment, moment: Moment, vector: npt.NDArray[np.float32]) -> None:
+        """A vector without an answer: a version on trial must not wait for ever behind one that gives none."""
+        host = self.host
+        if host.feed is not None and host.canary is not deployment and math.isfinite(float(vector.sum(dtype=np.float64))):
+            host.feed(moment.lane, self._begun.get(moment.lane, 0), moment.stamp_ns, [_NAN] * len(host.labels), vector)
 
     def _without_model(
         self, moment: Moment, vector: npt.NDArray[np.float32], started: int, due_ns: int, out: list[Outgoing]
@@ -173,11 +183,13 @@ class Decisions:
         model.observe(variant, now - started)
         return now
 
-    def _look_for_gap(self, states: States, moment: Moment) -> None:
+    def _look_for_gap(self, states: States | None, moment: Moment) -> None:
         """After a gap, or with a clock set back, what a model carries on belongs to another time; so it does with another device."""
         last_ns = self._stamps.get(moment.lane)
         if last_ns is None or not 0 <= moment.stamp_ns - last_ns <= self.policy.gap_ns:
-            states.reset(moment.lane)
+            self._begun[moment.lane] = self._begun.get(moment.lane, 0) + 1
+            if states is not None:
+                states.reset(moment.lane)
         self._stamps[moment.lane] = moment.stamp_ns
 
     def send_safe(self, commands: Sequence[Command], out: list[Outgoing]) -> None:

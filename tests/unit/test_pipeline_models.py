@@ -150,3 +150,37 @@ def test_the_larger_variant_answers_where_the_smaller_one_is_unsure(tmp_path):
     assert whole.decisions.by_variant == {"small": counts["settled"], "full": counts["escalated"]}
     assert counts["no_time"] == 0
     assert whole.decisions.made == counts["settled"] + counts["escalated"]
+
+
+def watched(made):
+    """What a version on trial is told: lane, how often the lane began anew, and whether the active model answered."""
+    told = []
+    made.decisions.host.feed = lambda lane, begun, stamp_ns, scores, vector: told.append((lane, begun, bool(np.isfinite(scores).all())))
+    return told
+
+
+def test_a_version_on_trial_hears_when_states_began_anew(stateful):
+    made = stateful(lanes=1)
+    told = watched(made)
+    run(made, range(1, 6))
+    for i in range(3):
+        send(made, 6 + i, at_ns=5 * STEP_NS + 260 * MS + i * STEP_NS)
+    run(made, range(30, 35), device="b")
+    assert {(lane, answered) for lane, _, answered in told} == {(0, True)}
+    numbers = [begun for _, begun, _ in told]
+    assert sorted(set(numbers)) == [1, 2, 3]
+    assert numbers == sorted(numbers)
+
+
+def test_a_version_on_trial_sees_vectors_that_the_active_model_cannot_answer(stateful):
+    made = stateful(lanes=1)
+    told = watched(made)
+    run(made, range(1, 4))
+    answered = len(told)
+    assert run(made, range(4, 8), 3e38) == []  # finite, but times 3 it is not
+    assert [ok for *_, ok in told] == [True] * answered + [False] * (len(told) - answered)
+    assert len(told) > answered
+    made.decisions.host.active.model.variants[0].p99_ns = made.decisions.host.active.model.variants[0].best_ns = 1 << 60
+    before, skipped = len(told), made.decisions.skipped.get("overrun", 0)
+    run(made, range(8, 12))
+    assert len(told) - before == made.decisions.skipped["overrun"] - skipped > 0
