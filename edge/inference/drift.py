@@ -144,7 +144,7 @@ class DriftMonitor:
         """End a batch or a window if it is time; cheap otherwise.
 
         Args:
-            now_ns: of the stream, such as the frame's stamp.
+            now_ns: of one clock for all devices, such as the pipeline's time.
 
         Returns:
             What began and what ended.

@@ -66,7 +66,7 @@ class Monitoring:
         self._origin = origin
         if self.drift is not None:
             self.drift.update(vector, scores)
-            self.events += self.drift.look(moment.stamp_ns)
+            self.events += self.drift.look(moment.now_ns)  # not the stamp: every device has a clock of its own
         if self.labels is not None:
             self.labels.note(moment.lane, moment.seq, moment.stamp_ns, moment.now_ns, scores)
         if self.events:
