@@ -73,11 +73,13 @@ class Deployments:
         self._pipeline, self._lifecycle, self._places = pipeline, lifecycle, places
         self.reload: Callable[[], None] = lambda: None
         self._host = pipeline.decisions.host
-        if not lifecycle.is_pinned:
-            self._host.watch(limits, budget_ns)
+        self._limits, self._pinned = limits, lifecycle.pinned
+        self._host.watch(limits, budget_ns)
+        self._let_the_pinned_be()
         self._thread = threading.Thread(target=lifecycle.run, name="edge-models", daemon=True)
         self._orders: SimpleQueue[Order] = lifecycle.orders
-        self._ends_with_drift = ends_with_drift and not lifecycle.is_pinned
+        self._ends_with_drift = ends_with_drift
+        self._is_thread_refused = False
         self._fed: Trial | None = None
 
     def look(self, now_ns: int) -> list[Outgoing]:
@@ -90,7 +92,9 @@ class Deployments:
             # A helper that computes keeps the interpreter until it is asked for it, and this is how long the asking takes. With the
             # default of 5 ms, a thread in a Python loop delayed a 1 kHz loop by 30 to 55 ms; with 0.1 ms by 1 to 4 ms.
             sys.setswitchinterval(SWITCH_S)
-            self._thread.start()
+            self._start()
+        if self._pinned != self._lifecycle.pinned:
+            self._pin(self._lifecycle.pinned)
         out: list[Outgoing] = []
         while True:
             try:
@@ -108,6 +112,7 @@ class Deployments:
             told, self._host.events = list(events), []
             for event in told:
                 self._tell_event(event, out, now_ns)
+        self._lifecycle.warm = self._host.former.model.version if self._host.former is not None else ""
         return out
 
     def status(self) -> dict[str, Any]:
@@ -141,28 +146,59 @@ class Deployments:
         Args:
             reason: in words, to follow the model's name.
         """
-        if self._host.active is not None:
+        if self._host.active is not None and self._host.active.model.version != self._pinned:
             self._host.stop(self._host.active, Trouble("drift", reason))
 
     def reload_refused(self, reason: str) -> None:
         """The file could not be read again; held against the version that asked for it, if one did."""
         self._lifecycle.reload_refused(reason)
 
-    def close(self, *, is_orderly: bool = False) -> None:
+    def follows(self, before: "Deployments") -> None:
+        """Let the thread wait for the end of another one, which may still write the registry; call before the first look."""
+        self._lifecycle.waits_for = before._thread if before._thread.ident is not None else before._lifecycle.waits_for
+
+    def close(self, *, is_orderly: bool = False, wait_s: float = 5.0) -> None:
         """End the thread and its processes.
 
         Args:
             is_orderly: the daemon was told to stop: what ran until now is known to be good.
+            wait_s: longest wait for the thread's end; 0: it ends by itself.
         """
+        active = self._host.active
         self._host.feed = self._fed = None
         self._feed_labels()
-        self._lifecycle.close(is_orderly=is_orderly and not self._host.is_off)
-        if self._thread.ident is not None:
-            self._thread.join(5.0)
+        for event in self._host.events:  # of the last frames: a version that had to stop in them did not run well
+            self._lifecycle.happened.put(event)
+        self._host.events = []
+        self._lifecycle.close(is_orderly=is_orderly and not self._host.is_off, has_run=active is not None and active.made > 0)
+        if self._thread.ident is not None and wait_s:
+            self._thread.join(wait_s)
+
+    def _start(self) -> None:
+        """Start the thread; where the system gives none, the next look tries again."""
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError) as fault:
+            if not self._is_thread_refused:
+                _log.error("models are not looked after: %s; tried again", fault)
+            self._is_thread_refused = True
+
+    def _pin(self, version: str) -> None:
+        self._pinned = version
+        for deployment in (self._host.active, self._host.former, self._host.canary):
+            if deployment is not None and deployment.guard is None:
+                deployment.hold(self._limits)
+        self._let_the_pinned_be()
+
+    def _let_the_pinned_be(self) -> None:
+        for deployment in (self._host.active, self._host.former):
+            if deployment is not None and self._pinned == deployment.model.version:
+                deployment.hold(None)
 
     def _carry_out(self, order: Order, out: list[Outgoing]) -> None:
-        if order.model is not None:
+        if order.model is not None or order.kind == "back":
             self._take_model(order, order.model, out)
+            self._let_the_pinned_be()
         elif order.kind == "end_canary":
             self._host.end_canary()
         elif order.kind == "watch":
@@ -180,10 +216,24 @@ class Deployments:
         elif order.kind == "publish":
             out.append(Outgoing("status", self._places.shadow, order.payload))
 
-    def _take_model(self, order: Order, model: Inference, out: list[Outgoing]) -> None:
-        host = self._host
-        if order.kind == "swap":
-            self._lifecycle.retired.put(host.swap(model, order.good, order.budget_ns))
+    def _take_model(self, order: Order, model: Inference | None, out: list[Outgoing]) -> None:
+        host, retired = self._host, self._lifecycle.retired
+        if order.kind in ("swap", "back", "canary") and order.generation != self._lifecycle.generation:
+            retired.put(model)  # another version is asked for by now
+            return
+        if model is None:
+            former, model = host.former, host.former.model if host.former is not None else None
+            if former is None or model is None or model.version != order.version:
+                self._lifecycle.missed.put(order.generation)
+                return
+            if model.states is not None:  # of the time when it acted
+                for lane in range(len(self._pipeline.lanes.devices)):
+                    model.states.reset(lane)
+        if order.kind in ("swap", "back"):
+            retired.put(host.swap(model, order.good, order.budget_ns))
+            if order.leaves_rejected and host.former is not None:
+                retired.put(host.former.model)
+                host.former = None
             self._watch_with(order.monitoring, out)
         elif order.kind == "warm":
             host.keep_warm(model, order.budget_ns)

@@ -1,15 +1,17 @@
 """A registry that is followed: its state as last seen, which versions were refused by this run, what this run writes down in it.
 
-Used from the models' thread alone. Decides nothing about models.
+Used from the models' thread alone. Decides nothing about models. A state that cannot be believed is never followed, and nothing is
+written over it: the one before holds.
 """
 
 import os
 
+from edge.daemon.refused import WHO, Refused
 from edge.errors import BundleError
 from edge.inference.choice import STATE_FILE, RegistryState
 from edge.store.registry import Registry
 
-WHO = "daemon"
+_NEVER = (0, 0, 0)
 
 
 class Followed:
@@ -17,57 +19,83 @@ class Followed:
 
     Args:
         registry: of the bundle.
+        refused: what the process holds against versions of it.
 
     Attributes:
         state: as last seen.
+        trouble: why what is there now cannot be believed; "" where it can.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, refused: Refused | None = None) -> None:
         self.registry = registry
+        self.refused = refused or Refused()
         self.state: RegistryState = registry.state()
-        self._seen: tuple[int, int, int] = (0, 0, 0)
-        self._refused: set[tuple[str, int]] = set()  # version and number of the history's line: a person may try again
+        self.trouble = self.state.trouble
+        self._seen: tuple[int, int, int] = _NEVER
+        if not self.trouble:
+            self.refused.catch_up(registry.folder, self.state)
 
     def look(self) -> bool:
-        """Whether the registry was written since the last look; if so, ``state`` is new."""
+        """Whether the registry was written since the last look, and can be believed; if so, ``state`` is new."""
+        path = self.registry.folder / STATE_FILE
         try:
-            stat = os.stat(self.registry.folder / STATE_FILE)
-        except OSError:
+            stat = os.stat(path)
+        except OSError as fault:
+            if self._seen != _NEVER:
+                self._seen, self.trouble = _NEVER, f"{path}: {fault.strerror}"
             return False
         seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
         if seen == self._seen:
             return False
-        self._seen = seen
-        self.state = self.registry.state()
+        state = self.registry.state()
+        self.trouble = state.trouble
+        if state.trouble:  # it is read again at the next look
+            return False
+        self._seen, self.state = seen, state
+        self.refused.catch_up(self.registry.folder, state)
         return True
 
-    def refuse(self, version: str) -> None:
-        """Leave a version alone until somebody changes the registry."""
-        self._refused.add((version, self._line))
+    def refuse(self, version: str, reason: str) -> None:
+        """Leave a version alone until a person asks for it again, and owe it to the registry that it is not active and not on trial."""
+        self.refused.refuse(version, reason)
+        if self.state.active == version:
+            self.refused.bad_active[version] = reason
+        elif self.state.candidate is not None and self.state.candidate.version == version:
+            self.refused.bad_trial[version] = reason
 
     def is_refused(self, version: str) -> bool:
         """Whether it was refused, and nobody asked for it again."""
-        return (version, self._line) in self._refused
+        return bool(self.refused.reason(version))
 
-    def roll_back(self, version: str, reason: str) -> str:
-        """Write down that a version must not be active.
+    def pay(self) -> None:
+        """Write down what is owed.
 
-        Returns:
-            Why it stays the active one in the registry all the same; "" where it does not.
+        Raises:
+            BundleError: something cannot be written; it stays owed.
         """
-        self.refuse(version)
-        if self.registry.state().active != version:
-            return ""
-        try:
-            self.registry.rollback(WHO, reason)
-        except BundleError as fault:
-            return str(fault)
-        return ""
+        for version, reason in list(self.refused.bad_trial.items()):
+            if self.is_refused(version):
+                self._must_be_believed()
+                self.registry.clear_candidate(WHO, reason, expect=version)
+            self.refused.bad_trial.pop(version, None)
+        for version, reason in list(self.refused.bad_active.items()):
+            if self.is_refused(version) and self.registry.state().active == version:
+                try:
+                    self._must_be_believed()
+                    self.registry.rollback(WHO, reason, expect=version)
+                except BundleError as fault:
+                    raise BundleError(f"model {version} stays the active one in the registry: {fault}") from fault
+            self.refused.bad_active.pop(version, None)
 
-    def end_trial(self, reason: str) -> None:
-        """No version is on trial any more."""
-        self.registry.clear_candidate(WHO, reason)
+    def settle(self, version: str) -> None:
+        """A run of a version lived long enough; "": of none that is known to be good.
 
-    @property
-    def _line(self) -> int:
-        return self.state.entry.number if self.state.entry is not None else 0
+        Raises:
+            BundleError: it cannot be written.
+        """
+        self._must_be_believed()
+        self.registry.note_settled(version)
+
+    def _must_be_believed(self) -> None:
+        if trouble := self.registry.state().trouble:  # writing would make what was guessed the truth: a pin and rejections would be gone
+            raise BundleError(trouble)

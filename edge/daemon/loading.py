@@ -1,5 +1,6 @@
 """What the thread that looks after models asks of a version before it may act: whether it fits, whether it holds, and the model itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from edge.daemon.orders import Asked
@@ -43,13 +44,23 @@ class Loader:
             given, wanted = ", ".join(labels), ", ".join(self._setting.labels)
             raise BundleError(f"has the labels {given}; those at work are {wanted}: train it for them, or restart the daemon with it")
 
-    def prove(self, version: str) -> Proof:
+    def prove(self, version: str, is_over: Callable[[], bool]) -> Proof:
         """Prove a version in a process of its own.
+
+        Args:
+            version: to prove.
+            is_over: nobody waits for it any more; looked at between two checks.
 
         Raises:
             BundleError: it does not hold.
+            InterruptedError: it is over; the process was ended.
         """
-        return prove(self._folder, version, self._asked.features, self._asked.feature_hash, self._setting.budget_ns)
+
+        def report(_check: str, _detail: str) -> None:
+            if is_over():
+                raise InterruptedError(f"{version} is not proved any further: the daemon stops, or reads its file again")
+
+        return prove(self._folder, version, self._asked.features, self._asked.feature_hash, self._setting.budget_ns, report=report)
 
     def load(self, proof: Proof) -> Inference:
         """Load what was proved.

@@ -21,9 +21,9 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the loop is to do between two frames."""
+    """What the loop is to do between two frames. ``back``: let the version that is kept warm act again; it comes with no model."""
 
-    kind: Literal["swap", "warm", "canary", "end_canary", "feed", "reload", "tell", "publish", "watch"]
+    kind: Literal["swap", "back", "warm", "canary", "end_canary", "feed", "reload", "tell", "publish", "watch"]
     model: Inference | None = None
     share: float = 0.0
     good: str = ""
@@ -32,6 +32,9 @@ class Order(msgspec.Struct, frozen=True):
     said: Said | None = None
     payload: bytes = b""
     monitoring: Monitoring | None = None
+    version: str = ""
+    generation: int = 0
+    leaves_rejected: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -85,6 +85,19 @@ class Plan:
         name, boot_id, lanes = self.pipeline.name, self.pipeline.decisions.terms.boot_id, len(self.pipeline.lanes.devices)
         _log.info("%s runs, boot id %s; the windows of %d lanes take %.1f MB", name, boot_id, lanes, self.pipeline.features.nbytes / 1e6)
 
+    def give_way(self, plan: "Plan") -> None:
+        """Another plan takes over, as the file was read again; nothing is waited for: its models' thread waits for the end of this one's.
+
+        Args:
+            plan: that takes over.
+        """
+        if self.models is not None:
+            if plan.models is not None:
+                plan.models.follows(self.models)
+            self.models.close(is_orderly=True, wait_s=0.0)
+            self.models = None
+        self.close()
+
     def close(self, *, is_orderly: bool = True) -> None:
         """This plan is over.
 

@@ -289,7 +289,7 @@ class Daemon:
         self._hand_over()
         old, self._plan, self._pipeline = self._plan, plan, plan.pipeline
         self._outlet.pipeline = plan.pipeline
-        old.close()
+        old.give_way(plan)
         self._start_pipeline(old.pipeline.decisions.wall_offset_ns)
         if plan.settings != old.settings or plan.subscriptions != old.subscriptions:
             self._transport.close()
