@@ -16,7 +16,7 @@ from edge.build.monitoring import monitoring_of
 from edge.build.outbox import outbox_of
 from edge.build.recorder import recorder_of
 from edge.build.safe import safe_config
-from edge.build.start import Start, start_with
+from edge.build.start import Start, start_again, start_with
 from edge.clean.cleaner import Cleaner
 from edge.clean.gate import Gate
 from edge.config.check_serial import is_serial
@@ -31,6 +31,7 @@ from edge.daemon.notify import Notifier
 from edge.daemon.plan import Plan
 from edge.daemon.reactor import Daemon
 from edge.daemon.realtime import Place
+from edge.daemon.refused import Memory
 from edge.daemon.tables import TableWatcher
 from edge.errors import ConfigError, Problem
 from edge.features.device_table import DeviceTable
@@ -112,7 +113,7 @@ def daemon(
     is_safe: bool = False,
 ) -> Daemon:
     """The daemon of a pipeline file, built and warm; see ``run``."""
-    admissions = Admissions()
+    admissions, memory = Admissions(), Memory()
 
     configs: list[RuntimeConfig] = []
 
@@ -126,7 +127,7 @@ def daemon(
         if config.recording != configs[0].recording:
             _log.warning("[recording] has changed: restart the daemon for it to take effect")
         try:
-            return plan_of(config, admissions, start.unfit)
+            return plan_of(config, admissions, start.unfit, memory)
         except ConfigError as fault:
             raise ConfigError(fault.problems, str(path)) from fault
 
@@ -137,17 +138,23 @@ def daemon(
         reported = outbox.journal.take_reported() if outbox.journal is not None else {}
         plan.keeper = keep_state(configs[0], plan.pipeline, reported)
     return Daemon(
-        plan, lambda: build(Start()), outbox, notifier or Notifier.from_environment(), tap, None if is_safe else recorder_of(configs[0])
+        plan,
+        lambda: build(Start() if is_safe else start_again(Path(path), memory)),
+        outbox,
+        notifier or Notifier.from_environment(),
+        tap,
+        None if is_safe else recorder_of(configs[0]),
     )
 
 
-def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: str = "") -> Plan:
+def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: str = "", memory: Memory | None = None) -> Plan:
     """What the daemon needs for a config; the pipeline is warm. A model that was admitted before is neither proved nor timed again.
 
     Args:
         config: whole.
         admissions: what was admitted before.
         unfit: why no model may act, see edge.build.start.
+        memory: of the process: what is held against versions of models.
     """
     pipeline = pipeline_of(config, admissions=admissions, unfit=unfit)
     warm_up(pipeline)
@@ -169,7 +176,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: 
     )
     plan.alert_topic = config.outbox.topic or f"edge/{config.name}/alerts"
     plan.health = health_terms(config)
-    plan.models = life_of(config, pipeline)
+    plan.models = life_of(config, pipeline, memory, unfit)
     plan.lines = {name: SerialLine(line.url, line.key_file) for name, line in config.serial.items()}
     plan.place = Place(config.process.priority, tuple(config.process.cpu), config.process.lock_memory)
     return plan

@@ -10,6 +10,7 @@ from edge.config.types import RuntimeConfig
 from edge.daemon.deployments import Deployments, Places
 from edge.daemon.lifecycle import Lifecycle
 from edge.daemon.orders import Asked
+from edge.daemon.refused import Memory
 from edge.daemon.trial import Setting
 from edge.errors import BundleError
 from edge.features.plan import FeaturePlan
@@ -23,7 +24,6 @@ from edge.pipeline.recipe import Pipeline
 from edge.store.registry import Registry, Wanted
 
 _NS_PER_MS = 1_000_000
-WHO = "daemon"
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -87,8 +87,15 @@ def _labels_without(config: RuntimeConfig, folder: Path, version: str, plan: Fea
     return asked
 
 
-def life_of(config: RuntimeConfig, pipeline: Pipeline) -> Deployments | None:
-    """What keeps the model of a pipeline as its registry says; None where there is no registry to follow."""
+def life_of(config: RuntimeConfig, pipeline: Pipeline, memory: Memory | None = None, unfit: str = "") -> Deployments | None:
+    """What keeps the model of a pipeline as its registry says; None where there is no registry to follow.
+
+    Args:
+        config: whole.
+        pipeline: of it.
+        memory: of the process: what is held against versions.
+        unfit: why no model may act.
+    """
     model = config.model
     if model is None or not follows_registry(config):
         return None
@@ -99,9 +106,11 @@ def life_of(config: RuntimeConfig, pipeline: Pipeline) -> Deployments | None:
     setting = Setting(folder, host.labels, len(plan.names), config.lanes, budget_ns, _thresholds(config, host.labels), model.shadow.nice)
     registry = Registry(folder, Wanted(plan.names, plan.hash, budget_ns))
     rollback, topic = model.rollback, f"edge/{config.name}/alerts"
+    refused = (memory or Memory()).of(folder)
+    refused.safe_mode = unfit
     return Deployments(
         pipeline,
-        Lifecycle(registry, setting, _asked(config, model, plan, within_ns), running, lambda version: watch(config, version)),
+        Lifecycle(registry, setting, _asked(config, model, plan, within_ns), running, lambda version: watch(config, version), refused),
         Limits(budget_ns, rollback.windows, rollback.window_frames, rollback.frozen_frames, rollback.faults),
         within_ns,
         Places(model.alerts.topic or topic, model.shadow.topic or f"edge/{config.name}/shadow", model.alerts.severity),

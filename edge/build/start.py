@@ -9,12 +9,13 @@ from pathlib import Path
 
 import msgspec
 
-from edge.build.models import WHO, choose, follows_registry
+from edge.build.models import choose, follows_registry
 from edge.config.load import load as load_config
 from edge.config.plan import feature_plan
 from edge.config.types import RuntimeConfig
 from edge.daemon.orders import Said
 from edge.daemon.plan import Plan
+from edge.daemon.refused import WHO, Memory
 from edge.errors import BundleError, ConfigError
 from edge.inference.admissions import Admissions
 from edge.inference.choice import preferred
@@ -66,6 +67,34 @@ def start_with(path: Path, build: Callable[[Start], Plan], admissions: Admission
         for said in start.said:
             plan.models.say(said)
     return plan
+
+
+def start_again(path: Path, memory: Memory) -> Start:
+    """How to read the file again while the daemon runs: what was refused stays refused.
+
+    Args:
+        path: of the pipeline file.
+        memory: of the process.
+
+    Raises:
+        ConfigError: the file is wrong.
+        BundleError: what is at work had better stay so: the registry cannot be read, or its active version was refused.
+    """
+    config = load_config(path, with_model=False)
+    registry = registry_of(config)
+    if registry is None:
+        return Start()
+    state, refused = registry.state(), memory.of(registry.folder)
+    if state.trouble and refused.at_work:
+        raise BundleError(f"{state.trouble}; {refused.at_work} stays at work until the registry can be read")
+    if not state.trouble:
+        refused.catch_up(registry.folder, state)
+    reason = refused.safe_mode or refused.reason(state.active)
+    if not reason:
+        return Start()
+    if refused.at_work and not refused.safe_mode:
+        raise BundleError(f"model {state.active} {reason}; {refused.at_work} stays at work: activate it, or another version")
+    return Start(reason, _without_model(path, config, registry))
 
 
 def note_start(path: Path, config: RuntimeConfig) -> Start:
