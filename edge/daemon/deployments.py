@@ -218,27 +218,28 @@ class Deployments:
 
     def _take_model(self, order: Order, model: Inference | None, out: list[Outgoing]) -> None:
         host, retired = self._host, self._lifecycle.retired
-        if order.kind in ("swap", "back", "canary") and order.generation != self._lifecycle.generation:
+        if order.kind in ("swap", "back") and order.generation != self._lifecycle.generation:
             retired.put(model)  # another version is asked for by now
             return
+        budget_ns = order.budget_ns
         if model is None:
-            former, model = host.former, host.former.model if host.former is not None else None
-            if former is None or model is None or model.version != order.version:
+            if host.former is None or host.former.model.version != order.version:
                 self._lifecycle.missed.put(order.generation)
                 return
+            model, budget_ns = host.former.model, host.former.budget_ns
             if model.states is not None:  # of the time when it acted
                 for lane in range(len(self._pipeline.lanes.devices)):
                     model.states.reset(lane)
         if order.kind in ("swap", "back"):
-            retired.put(host.swap(model, order.good, order.budget_ns))
+            retired.put(host.swap(model, order.good, budget_ns))
             if order.leaves_rejected and host.former is not None:
                 retired.put(host.former.model)
                 host.former = None
             self._watch_with(order.monitoring, out)
         elif order.kind == "warm":
-            host.keep_warm(model, order.budget_ns)
+            host.keep_warm(model, budget_ns)
         elif order.kind == "canary":
-            host.begin_canary(model, order.share, order.budget_ns)
+            host.begin_canary(model, order.share, budget_ns)
 
     def _watch_with(self, monitoring: Monitoring | None, out: list[Outgoing]) -> None:
         self._pipeline.decisions.watch_with(monitoring, out)

@@ -138,7 +138,7 @@ class Following:
         self._order("swap", proof.version, model)
 
     def _order(self, kind: Literal["swap", "back"], version: str, model: Inference | None) -> None:
-        watching, budget_ns = self._watching(version), self._loader.budget_ns(version)
+        watching, budget_ns = self._watching(version), self._loader.budget_ns(version) if model is not None else 0
         self._look()  # loading took long
         state = self._state
         if state.active != version or self._followed.is_refused(version) or self._followed.trouble:
@@ -192,7 +192,7 @@ class Following:
             self._is_new = True
             return
         self._canary = version
-        self.orders.put(Order("canary", model, candidate.share, budget_ns=self._loader.budget_ns(version), generation=self.generation))
+        self.orders.put(Order("canary", model, candidate.share, budget_ns=self._loader.budget_ns(version)))
 
     def _take_verdict(self, verdict: Verdict) -> None:
         proof, why = verdict.proof, verdict.why

@@ -135,11 +135,12 @@ class Lifecycle(Following):
                 self._refused.safe_mode = self._refused.safe_mode or reason
             if event.kind == "rolled_back":
                 self.orders.put(Order("watch", monitoring=self._watching(event.to)))
+        if event.kind == "canary_ended" and event.version == self._canary:
+            self._canary = ""
         if event.trouble is None:
             return
         self.rollbacks += 1
         if event.kind == "canary_ended":
-            self._canary = ""
             self._followed.refuse(event.version, reason)
             return
         self._trials.end()
