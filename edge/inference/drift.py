@@ -1,69 +1,22 @@
-"""Whether features and scores still look as they did in training. Owns windows, alarms and their end; reads no clock, sends nothing."""
+"""Whether features and scores still look as they did in training. Owns windows and what is counted; reads no clock, sends nothing."""
 
 import struct
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge.inference.drift_bins import Bins, bins_of
-from edge.inference.drift_test import Measured, measure, spend
+from edge.inference.drift_judge import BATCHES, DriftEvent, DriftSettings, Judge, Window
+from edge.inference.drift_test import Measured
 from edge.inference.manifest import Manifest, Reference
 from edge.kernels.drift import close_batch, count_values
 
-BATCHES = 20
+__all__ = ["BATCHES", "DriftEvent", "DriftMonitor", "DriftSettings"]
 _BLOCK = 32  # frames that are counted by one call: 64 values cost 2.6 us in a call of their own and 0.4 us in one of 32
 _TOP = 10
-_MEMORY = 0.1  # weight of the newest pair of windows in what is known of their restlessness
-_LARGEST_JUMP = 5.0  # a pair counts for at most so many times what is known: a shift must not hide itself
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_CALM = 0.5  # of the threshold: below it, a window speaks for the end of an alarm
-
-
-class DriftEvent(msgspec.Struct, frozen=True):
-    """An alarm, or its end.
-
-    Args:
-        kind: of what drifted.
-        name: of the feature or score; for errors, of the detector.
-        state: raised once, cleared once.
-        statistic: ``psi`` or ``ks``; for errors ``adwin`` or ``page_hinkley``.
-        value, threshold: of the statistic.
-        since_frame: first frame of the first window that showed it, counted from the start.
-        samples: values in the last window.
-        detail: in words.
-    """
-
-    kind: Literal["feature", "score", "error"]
-    name: str
-    state: Literal["raised", "cleared"]
-    statistic: str
-    value: float
-    threshold: float
-    since_frame: int
-    samples: int
-    detail: str
-
-
-class DriftSettings(msgspec.Struct, frozen=True):
-    """When it is drift.
-
-    Args:
-        window_frames: frames in a window, at least.
-        window_ns: a window lasts at least so long, so that one bad second is never a whole one.
-        persist: windows in a row that must show it; and as many calm ones that end it.
-        psi, ks: smallest change that matters, however sure it is.
-        alarms_a_day: false alarms in 24 h of stream that are allowed, over all features and scores.
-    """
-
-    window_frames: int = 1000
-    window_ns: int = 60_000_000_000
-    persist: int = 2
-    psi: float = 0.25
-    ks: float = 0.2
-    alarms_a_day: float = 0.1
 
 
 class DriftMonitor:
@@ -85,10 +38,11 @@ class DriftMonitor:
             raise ValueError("no references: there is nothing to compare features with")
         self.settings = settings or DriftSettings()
         self.names = [name for name, _ in features] + [name for name, _ in scores]
-        self.frames = self.windows = self.raised = self.cleared = 0
-        self.last: Measured | None = None
+        self.frames = 0
         self._features = len(features)
         self._bins: Bins = bins_of([one for _, one in [*features, *scores]])
+        self._judge = Judge(self.names, self._features, self._bins, self.settings)
+        self._steps: Iterator[list[DriftEvent]] | None = None  # of a window that is being judged
         rows, width = self._bins.shares.shape
         # Frames wait in rows that are written by bytes: 0.1 us, where a slice of the array costs 0.3 us and its scores 0.7 us.
         self._block = np.zeros((_BLOCK, rows), np.float32)
@@ -101,16 +55,12 @@ class DriftMonitor:
         self._sums = np.zeros((5, rows, width))
         self._seen = np.zeros((rows, 2), np.int64)
         self.odd = np.zeros((rows, 2), np.int64)
-        self.is_drifting = np.zeros(rows, np.bool_)
-        self._streak = np.zeros(rows, np.int64)
-        self._since = np.zeros(rows, np.int64)
-        self._restless = np.zeros(rows)
-        self._pairs = np.zeros(rows, np.int64)
-        self._former = np.full((rows, width), np.nan)  # shares of the window before
+        self._odd_before = np.zeros((rows, 2), np.int64)  # when the window began
         self._batch_frames = max(self.settings.window_frames // BATCHES, 1)
         self._batch_ns = self.settings.window_ns // BATCHES
         self._in_batch = self._batches = self._window_began = 0
         self._batch_ns_began = self._window_ns_began = -1
+        self._warm_up()
 
     @classmethod
     def of(cls, manifest: Manifest, settings: DriftSettings | None = None) -> "DriftMonitor | None":
@@ -120,6 +70,26 @@ class DriftMonitor:
             return None
         scores = list(zip(manifest.labels, manifest.score_references, strict=True)) if manifest.score_references else []
         return cls(features, scores, settings)
+
+    @property
+    def last(self) -> Measured | None:
+        """What the last window that was judged showed."""
+        return self._judge.last
+
+    @property
+    def windows(self) -> int:
+        """That were judged."""
+        return self._judge.windows
+
+    @property
+    def raised(self) -> int:
+        """Alarms."""
+        return self._judge.raised
+
+    @property
+    def cleared(self) -> int:
+        """Alarms that ended."""
+        return self._judge.cleared
 
     def update(self, vector: npt.NDArray[np.float32], scores: Sequence[float]) -> None:
         """Count a frame.
@@ -141,7 +111,7 @@ class DriftMonitor:
             self._count()
 
     def look(self, now_ns: int) -> list[DriftEvent]:
-        """End a batch or a window if it is time; cheap otherwise.
+        """End a batch or a window if it is time, or go on judging one; cheap otherwise.
 
         Args:
             now_ns: of one clock for all devices, such as the pipeline's time.
@@ -149,6 +119,8 @@ class DriftMonitor:
         Returns:
             What began and what ended.
         """
+        if self._steps is not None:
+            return self._go_on(self._steps)
         if self._in_batch < self._batch_frames:
             if self._batch_ns_began < 0:
                 self._batch_ns_began = self._window_ns_began = now_ns
@@ -160,7 +132,9 @@ class DriftMonitor:
         self.frames += self._in_batch
         self._in_batch, self._batch_ns_began = 0, now_ns
         self._batches += 1
-        return self._judge(now_ns) if self._batches == BATCHES else []
+        if self._batches == BATCHES:
+            self._end_window(now_ns)
+        return []
 
     def summary(self) -> dict[str, Any]:
         """Totals, and the features that are farthest from their reference; small enough for the status."""
@@ -173,8 +147,8 @@ class DriftMonitor:
         return {
             "frames": self.frames + self._in_batch,
             "windows": self.windows,
-            "drifting": [self.names[f] for f in np.flatnonzero(self.is_drifting)[:_TOP]],
-            "n_drifting": int(self.is_drifting.sum()),
+            "drifting": [self.names[f] for f in np.flatnonzero(self._judge.is_drifting)[:_TOP]],
+            "n_drifting": int(self._judge.is_drifting.sum()),
             "raised": self.raised,
             "cleared": self.cleared,
             "nan": int(odd[0]),
@@ -189,7 +163,16 @@ class DriftMonitor:
             return self.summary() | {"values": []}
         # Whole arrays to lists at once: number by number, 64 features of 10 bins take 3 ms instead of 0.7.
         edges, reference, current = bins.edges.tolist(), bins.shares.round(4).tolist(), last.shares.round(4).tolist()
-        columns = (self.names, last.psi.round(4), last.ks.round(4), last.n, last.effective.round(1), self.is_drifting, bins.used, self.odd)
+        columns = (
+            self.names,
+            last.psi.round(4),
+            last.ks.round(4),
+            last.n,
+            last.effective.round(1),
+            self._judge.is_drifting,
+            bins.used,
+            self.odd,
+        )
         rows = zip(*(column if isinstance(column, list) else column.tolist() for column in columns), strict=True)
         return self.summary() | {
             "values": [
@@ -223,65 +206,26 @@ class DriftMonitor:
             "ks": round(float(last.ks[f]), 4),
             "n": int(last.n[f]),
             "n_effective": round(float(last.effective[f]), 1),
-            "drifting": bool(self.is_drifting[f]),
+            "drifting": bool(self._judge.is_drifting[f]),
         }
 
-    def _judge(self, now_ns: int) -> list[DriftEvent]:
-        settings, bins = self.settings, self._bins
-        alpha = spend(settings.alarms_a_day, now_ns - self._window_ns_began)
-        last = self.last = measure(bins, self._sums, self._seen, alpha, self._restless)
-        can_tell = (bins.used > 1) & (self._seen[:, 1] >= BATCHES // 2)  # half of the batches had finite values
-        by_psi = (last.psi >= np.maximum(settings.psi, last.psi_needed)) & (bins.slack == 0)
-        by_ks = last.ks >= np.maximum(settings.ks, last.ks_needed)
-        is_off = can_tell & (by_psi | by_ks)
-        is_calm = ((last.psi < settings.psi * _CALM) | (bins.slack > 0)) & (last.ks < settings.ks * _CALM)
-        wanted = np.where(self.is_drifting, is_calm & can_tell, is_off)
-        self._since = np.where(wanted & (self._streak == 0), self._window_began, self._since)
-        self._streak = np.where(wanted, self._streak + 1, 0)
-        events = [self._event(int(f), bool(by_psi[f]), last) for f in np.flatnonzero(self._streak >= settings.persist)]
-        self._note_restlessness(last)
-        self._sums[:] = 0
-        self._seen[:] = 0
+    def _warm_up(self) -> None:
+        """The first call of a function takes several times as long as others: not on a frame."""
+        self._count()
+        close_batch(self._counts, self._sums, self._seen)
+        nothing = Window(self._sums, self._seen, np.zeros(len(self.names)), 0, 0)
+        for _ in Judge(self.names, self._features, self._bins, self.settings).steps(nothing):
+            pass
+
+    def _end_window(self, now_ns: int) -> None:
+        missing = (self.odd - self._odd_before).sum(1) / max(self.frames - self._window_began, 1)
+        window = Window(self._sums, self._seen, missing, self._window_began, now_ns - self._window_ns_began)
+        self._steps = self._judge.steps(window)
+        self._sums, self._seen, self._odd_before = np.zeros_like(self._sums), np.zeros_like(self._seen), self.odd.copy()
         self._batches, self._window_began, self._window_ns_began = 0, self.frames, now_ns
-        self.windows += 1
-        return events
 
-    def _note_restlessness(self, last: Measured) -> None:
-        """Half the squared difference of two windows is the variance of one; a lasting shift adds to it only once."""
-        current = np.where(last.n[:, None] > 0, last.shares, np.nan)
-        jump = 0.5 * ((current - self._former) ** 2).sum(1)
-        jump = np.where(self._pairs >= 2, np.minimum(jump, _LARGEST_JUMP * self._restless), jump)
-        is_known = np.isfinite(jump)
-        self._pairs += is_known
-        weight = np.maximum(_MEMORY, 1.0 / np.maximum(self._pairs, 1))
-        self._restless = np.where(is_known, self._restless + weight * (jump - self._restless), self._restless)
-        self._former = current
-
-    def _event(self, f: int, by_psi: bool, last: Measured) -> DriftEvent:
-        settings = self.settings
-        self._streak[f] = 0
-        is_raised = self.is_drifting[f] = not self.is_drifting[f]
-        self.raised, self.cleared = self.raised + int(is_raised), self.cleared + int(not is_raised)
-        by_psi = by_psi or (not is_raised and self._bins.slack[f] == 0)
-        value, needed = (last.psi[f], last.psi_needed[f]) if by_psi else (last.ks[f], last.ks_needed[f])
-        threshold = (
-            max(settings.psi if by_psi else settings.ks, float(needed)) if is_raised else _CALM * (settings.psi if by_psi else settings.ks)
-        )
-        kind: Literal["feature", "score"] = "feature" if f < self._features else "score"
-        what = "differs from training" if is_raised else "is again as in training"
-        statistic = "psi" if by_psi else "ks"
-        detail = (
-            f"{kind} {self.names[f]} {what} since frame {self._since[f]}: {statistic} {value:.3f}, threshold {threshold:.3f}, "
-            f"{int(last.n[f])} values worth {last.effective[f]:.0f} independent ones"
-        )
-        return DriftEvent(
-            kind,
-            self.names[f],
-            "raised" if is_raised else "cleared",
-            statistic,
-            float(value),
-            threshold,
-            int(self._since[f]),
-            int(last.n[f]),
-            detail,
-        )
+    def _go_on(self, steps: Iterator[list[DriftEvent]]) -> list[DriftEvent]:
+        events = next(steps, None)
+        if events is None:
+            self._steps = None
+        return events or []

@@ -11,6 +11,7 @@ from edge.inference.drift_bins import Bins
 
 _FLOOR = 1e-4  # a share of 0 counts as so much: PSI must stay finite
 _MAX_LAG_ONE = 0.9
+_MAX_ROOT = 1e3  # of a quantile's cube root
 _DAY_NS = 86_400_000_000_000
 _NORMAL = NormalDist()
 Floats = npt.NDArray[np.float64]
@@ -37,8 +38,51 @@ class Measured(msgspec.Struct, frozen=True):
     ks_needed: Floats
 
 
-def measure(bins: Bins, sums: Floats, seen: npt.NDArray[np.int64], alpha: float, restless: Floats) -> Measured:
-    """Compare a window with the reference.
+class Weighed(msgspec.Struct, frozen=True):
+    """How much a window tells; arrays are float64 (F,) but for ``shares``.
+
+    Args:
+        shares: (F, K), of the window.
+        batches, n: that had values, and the values.
+        effective: independent values that say as much.
+    """
+
+    shares: Floats
+    batches: Floats
+    n: Floats
+    effective: Floats
+
+
+class Needed(msgspec.Struct, frozen=True):
+    """What chance alone reaches only as often as is allowed; arrays are float64 (F,).
+
+    Args:
+        psi, ks: so much.
+        bias: that chance adds to PSI.
+    """
+
+    psi: Floats
+    ks: Floats
+    bias: Floats
+
+
+def dependence(sums: Floats, seen: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """How a bin's share varies between batches, over all bins, and what neighbouring batches have in common; see ``weigh``.
+
+    Args:
+        sums, seen: see edge.kernels.drift.close_batch.
+    """
+    many = np.maximum(seen[:, 1:], 1).astype(np.float64)
+    mean = sums[0] / many
+    total = np.maximum(sums[1] / many - mean * mean, 0.0).sum(1)
+    pairs = np.maximum(many - 1, 1)
+    # Mean product of neighbours: each batch but the last, and each but the first, has its own mean.
+    common = (sums[2] - (sums[0] - sums[3]) * (sums[0] - sums[4]) / pairs).sum(1) / pairs[:, 0]
+    return total, np.divide(common, total, out=np.zeros_like(total), where=total > 0)
+
+
+def weigh(sums: Floats, seen: npt.NDArray[np.int64], restless: Floats, between: tuple[Floats, Floats]) -> Weighed:
+    """How much a window tells.
 
     The values of a window are not independent: rolling windows overlap, and machines have moods. The variance of a bin's share
     between batches, raised by what neighbouring batches have in common, says how much they tell (Rao and Scott's first-order
@@ -46,34 +90,50 @@ def measure(bins: Bins, sums: Floats, seen: npt.NDArray[np.int64], alpha: float,
     not count for more than their own restlessness allows.
 
     Args:
-        bins: of F values.
         sums, seen: see edge.kernels.drift.close_batch.
-        alpha: chance of a false alarm that this look may spend, over all features.
         restless: (F,), variance of a window's shares, from one window to the next, over all bins; 0: not known yet.
+        between: see ``dependence``.
     """
     batches = np.maximum(seen[:, 1], 1).astype(np.float64)
     n = seen[:, 0].astype(np.float64)
     shares = sums[0] / batches[:, None]
-    effective = _effective(sums, shares, batches, n, restless)
-    floored, expected = np.maximum(shares, _FLOOR), np.maximum(bins.shares, _FLOOR)
-    mask = np.arange(shares.shape[1]) < bins.used[:, None]
-    raw = np.where(mask, (floored - expected) * np.log(floored / expected), 0.0).sum(1)
+    total, lag_one = between
+    lag_one = np.clip(lag_one + (1 + 4 * np.maximum(lag_one, 0)) / batches, 0.0, _MAX_LAG_ONE)  # short series hide what they have in common
+    variance = total / np.maximum(batches - 1, 1) * (1 + lag_one) / (1 - lag_one)  # of the mean share, over all bins
+    variance = np.maximum(variance, restless)
+    ideal = (shares * (1 - shares)).sum(1)
+    effective = np.divide(ideal, variance, out=n.copy(), where=variance > 0)
+    return Weighed(shares, batches, n, np.asarray(np.minimum(effective, n), np.float64))
+
+
+def needed(bins: Bins, weighed: Weighed, alpha: float) -> Needed:
+    """What chance reaches.
+
+    Args:
+        bins: of F values.
+        weighed: see ``weigh``.
+        alpha: chance of a false alarm that this look may spend, over all features.
+    """
     degrees = np.maximum(bins.used - 1, 1).astype(np.float64)
-    bias = degrees / np.maximum(effective, 1.0)
-    distance = np.abs(np.cumsum(shares - bins.shares, axis=1))
-    ks = np.where(mask, distance, 0.0).max(1) - bins.slack
-    each = alpha / (2 * max(len(n), 1))  # two statistics
-    worst = {(k, b): _f_quantile(k, max(b - 1, 1.0), each) for k, b in set(zip(degrees.tolist(), batches.tolist(), strict=True))}
-    quantile = np.array([worst[k, b] for k, b in zip(degrees.tolist(), batches.tolist(), strict=True)])
-    return Measured(
-        shares,
-        np.maximum(raw - bias, 0.0),
-        np.maximum(ks, 0.0),
-        n,
-        effective,
-        bias * (quantile - 1.0),
-        np.sqrt(math.log(2.0 / each) / (2.0 * np.maximum(effective, 1.0))),  # Dvoretzky, Kiefer, Wolfowitz, Massart
-    )
+    weight = np.maximum(weighed.effective, 1.0)
+    bias = degrees / weight
+    each = alpha / (2 * max(len(weight), 1))  # two statistics
+    quantiles = f_quantiles(degrees, np.maximum(weighed.batches - 1, 1.0), each)
+    return Needed(bias * (quantiles - 1.0), np.sqrt(math.log(2.0 / each) / (2.0 * weight)), bias)  # Dvoretzky, Kiefer, Wolfowitz, Massart
+
+
+def measure(bins: Bins, weighed: Weighed, least: Needed) -> Measured:
+    """Compare a window with the reference.
+
+    Args:
+        bins: of F values.
+        weighed, least: see ``weigh`` and ``needed``.
+    """
+    shares = weighed.shares
+    floored, expected = np.maximum(shares, _FLOOR), np.maximum(bins.shares, _FLOOR)  # beyond a row's own bins both are the floor
+    psi = np.maximum(((floored - expected) * np.log(floored / expected)).sum(1) - least.bias, 0.0)
+    ks = np.maximum(np.abs(np.cumsum(shares - bins.shares, axis=1)).max(1) - bins.slack, 0.0)
+    return Measured(shares, psi, ks, weighed.n, weighed.effective, least.psi, least.ks)
 
 
 def spend(alpha_a_day: float, span_ns: int) -> float:
@@ -81,30 +141,19 @@ def spend(alpha_a_day: float, span_ns: int) -> float:
     return alpha_a_day * min(max(span_ns, 1) / _DAY_NS, 1.0)
 
 
-def _effective(sums: Floats, shares: Floats, batches: Floats, n: Floats, restless: Floats) -> Floats:
-    many = batches[:, None]
-    spread = np.maximum(sums[1] / many - shares * shares, 0.0)  # of the shares of batches
-    pairs = np.maximum(many - 1, 1)
-    # Mean product of neighbours: each batch but the last, and each but the first, has its own mean.
-    before, after = (sums[0] - sums[3]) / pairs, (sums[0] - sums[4]) / pairs
-    common = sums[2] / pairs - before * after
-    total = spread.sum(1)
-    lag_one = np.divide(common.sum(1), total, out=np.zeros_like(total), where=total > 0)
-    lag_one = np.clip(lag_one + (1 + 4 * np.maximum(lag_one, 0)) / batches, 0.0, _MAX_LAG_ONE)  # short series hide what they have in common
-    variance = total / np.maximum(batches - 1, 1) * (1 + lag_one) / (1 - lag_one)  # of the mean share, over all bins
-    variance = np.maximum(variance, restless)
-    ideal = (shares * (1 - shares)).sum(1)
-    effective = np.divide(ideal, variance, out=n.copy(), where=variance > 0)
-    return np.asarray(np.minimum(effective, n), np.float64)
+def f_quantiles(degrees: Floats, batches: Floats, alpha: float) -> Floats:
+    """Upper quantiles of F by Paulson's approximation: a variance that is itself estimated from a few batches.
 
+    With r the cube root of the quantile, ``(1 - b) r - (1 - a) = z sqrt(a + b r^2)``: squared, an equation of the second degree whose
+    larger root is the upper quantile. Where the second degree's factor is not positive, no finite quantile is so unlikely.
 
-def _f_quantile(degrees: float, batches: float, alpha: float) -> float:
-    """Upper quantile of F by Paulson's approximation: a variance that is itself estimated from a few batches."""
+    Args:
+        degrees, batches: degrees of freedom of the two variances, >= 1.
+        alpha: chance of more, 0 to 0.5.
+    """
     z = _NORMAL.inv_cdf(1.0 - min(max(alpha, 1e-12), 0.5))
     a, b = 2.0 / (9.0 * degrees), 2.0 / (9.0 * batches)
-    low, high = 0.0, 1e3
-    for _ in range(60):
-        root = (low + high) / 2
-        at = ((1 - b) * root - (1 - a)) / math.sqrt(a + b * root * root)
-        low, high = (root, high) if at < z else (low, root)
-    return float(low**3)
+    first, second, third = (1 - b) ** 2 - z * z * b, (1 - a) * (1 - b), (1 - a) ** 2 - z * z * a
+    root = np.sqrt(np.maximum(second * second - first * third, 0.0))
+    largest = np.divide(second + root, first, out=np.full_like(first, _MAX_ROOT), where=first > 0)
+    return np.asarray(np.minimum(largest, _MAX_ROOT) ** 3, np.float64)

@@ -6,6 +6,7 @@ import pytest
 
 from edge.inference.drift import BATCHES, DriftEvent, DriftMonitor, DriftSettings
 from edge.inference.drift_bins import bins_of
+from edge.inference.drift_test import f_quantiles
 from edge.inference.manifest import Reference
 
 _S = 1_000_000_000
@@ -93,7 +94,7 @@ def test_not_finite_values_are_counted_and_poison_nothing() -> None:
     frames[:, 2] = np.nan
     frames[::7, 4] = np.inf
     monitor = _monitor()
-    assert _play(monitor, frames) == []
+    assert [(event.name, event.statistic) for event in _play(monitor, frames)] == [("f2", "missing")]
     assert monitor.summary()["nan"] == 4000
     assert monitor.summary()["infinite"] == len(frames[::7])
     rows = monitor.report()["values"]
@@ -132,8 +133,9 @@ def test_bins_of_discrete_deciles_know_that_they_are_coarse() -> None:
     rng = np.random.default_rng(10)
     counts = rng.poisson(2, 20_000).astype(np.float32)
     bins = bins_of([_reference(counts), _reference(rng.normal(size=20_000).astype(np.float32)), _reference(np.zeros(9, np.float32))])
-    assert bins.slack.tolist() == [0.05, 0.0, 0.05]
-    assert bins.used.tolist()[1:] == [10, 1]
+    assert bins.slack.tolist() == [0.05, 0.0, 0.0]
+    assert bins.used.tolist()[1:] == [10, 3]
+    assert bins.is_constant.tolist() == [False, False, True]
     np.testing.assert_allclose(bins.shares.sum(1), 1)
     for f, edge in enumerate(bins.edges[0, : bins.used[0] - 1]):
         assert abs(bins.shares[0, : f + 1].sum() - (counts < edge).mean()) <= 0.05 + 0.005
@@ -159,3 +161,48 @@ def test_a_window_is_judged_only_when_it_is_whole() -> None:
 def test_without_references_there_is_no_monitor() -> None:
     with pytest.raises(ValueError, match="no references"):
         DriftMonitor([], [])
+
+
+def test_a_sensor_that_dies_is_an_alarm_and_one_that_comes_back_ends_it() -> None:
+    rng = np.random.default_rng(12)
+    monitor = _monitor()
+    good, dead, half = (rng.normal(size=(4000, 8)).astype(np.float32) for _ in range(3))
+    dead[:, 5] = np.nan
+    half[rng.random(4000) < 0.35, 5] = np.inf
+    assert _play(monitor, good) == []
+    (event,) = _play(monitor, dead, 1000 * _S)
+    assert (event.name, event.state, event.statistic, event.value, event.threshold) == ("f5", "raised", "missing", 1.0, 0.5)
+    assert "feature f5 differs from training" in event.detail
+    assert _play(monitor, half, 2000 * _S) == [], "a third is too much to end it"
+    assert [(event.state, event.statistic) for event in _play(monitor, good, 3000 * _S)] == [("cleared", "missing")]
+    assert _play(_monitor(), half) == [], "and too little to begin it"
+
+
+@pytest.mark.parametrize("bins", [0, 10])
+@pytest.mark.parametrize("value", [0.0, -3.0, 1e6])
+def test_a_value_that_never_varied_and_is_another_one_now(bins: int, value: float) -> None:
+    constant = np.full(1000, value, np.float32)
+    monitor = DriftMonitor([("flag", _reference(constant, bins))], [], _SHORT)
+    good = np.full((2000, 1), value, np.float32)
+    assert _play(monitor, good * np.float32(1 + 1e-6)) == []
+    for other in (value + 1000, value - 1000):
+        (event,) = _play(monitor, np.full((2000, 1), other, np.float32), 1000 * _S)
+        assert (event.name, event.state, event.statistic, event.value) == ("flag", "raised", "constant", 1.0)
+        assert [(event.state, event.statistic) for event in _play(monitor, good, 2000 * _S)] == [("cleared", "constant")]
+
+
+def test_quantiles_of_f_are_those_of_its_distribution() -> None:
+    found = f_quantiles(np.array([9.0, 2.0, 9.0, 1.0]), np.array([19.0, 19.0, 1.0, 1.0]), 0.001)
+    np.testing.assert_allclose(found[:2], [5.39, 10.16], rtol=0.03)  # tables
+    assert np.isfinite(found).all()
+    assert (found[2:] > 1e6).all(), "one batch alone says nothing"
+
+
+def test_a_window_is_judged_in_steps_and_frames_meanwhile_are_counted() -> None:
+    monitor = _monitor()
+    moved = np.random.default_rng(13).normal(3, 1, size=(40_000, 8)).astype(np.float32)
+    raised = _play(monitor, moved)
+    assert len(raised) == 8
+    assert monitor.summary()["frames"] == 40_000
+    assert raised[0].since_frame == 0
+    assert monitor.windows == pytest.approx(40_000 / 400, abs=2)
