@@ -67,17 +67,20 @@ class Following:
         self._settles_s = time.monotonic() + asked.settle_s
         self._closed = Flag()
         self._is_orderly = self._has_run = False
-        self._hearing, self._paying, self._following, self._settling, self._warming = (Retry(self._tell_fault) for _ in range(5))
+        self._hearing, self._judging, self._paying = (Retry(self._tell_fault) for _ in range(3))
+        self._following, self._settling, self._warming = (Retry(self._tell_fault) for _ in range(3))
+        self._told = ""
 
     def _look(self) -> None:
-        before, trouble = self._state.active, self._followed.trouble
+        before = self._state.active
         if self._followed.look():
             self._is_new = True
             self._following.hurry()
             self._paying.hurry()
-        elif self._followed.trouble and self._followed.trouble != trouble:
+        trouble, told, self._told = self._followed.trouble, self._told, self._followed.trouble
+        if trouble and trouble != told:
             at_work = f"{self._running} stays at work" if self._running else "no model is at work"
-            self._tell("model.registry", f"{self._followed.trouble}; {at_work} until it can be read", self._running, is_bad=True)
+            self._tell("model.registry", f"{trouble}; {at_work} until it can be read", self._running, is_bad=True)
         self.pinned = self._state.pinned
         if self._state.active != before:
             self.generation += 1  # what was ordered before is not wanted any more: the loop drops it

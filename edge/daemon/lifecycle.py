@@ -88,6 +88,7 @@ class Lifecycle(Following):
     def _round(self) -> None:
         self.heartbeat.expect(_LOOK_S, "looking at the registry")
         self._hearing.attempt(self._hear)
+        self._judging.attempt(self._judge)
         self._paying.attempt(self._followed.pay)
         self.heartbeat.expect(_FOLLOW_S, "proving and loading")
         if self._is_cold and self._warming.attempt(self._keep_good_warm):
@@ -104,6 +105,8 @@ class Lifecycle(Following):
             del retired  # a session of many megabytes is freed here
         self._take_events()
         self._look()
+
+    def _judge(self) -> None:
         if verdict := self._trials.look(self._running):
             self._is_new = True
             self._take_verdict(verdict)

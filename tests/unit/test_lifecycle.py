@@ -91,7 +91,7 @@ def said(life):
 
 
 def in_a_hurry(life):
-    for retry in (life._hearing, life._paying, life._following, life._settling, life._warming):
+    for retry in (life._hearing, life._judging, life._paying, life._following, life._settling, life._warming):
         retry.hurry()
 
 
@@ -237,6 +237,20 @@ def test_a_fault_while_the_last_good_version_is_loaded_does_not_end_the_thread(s
     life.close(is_orderly=False)
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_trial_that_cannot_be_looked_at_keeps_nothing_else_from_being_heard(scene):
+    scene.registry.activate("2.0.0", "ann")
+    life = scene.follow("2.0.0")
+
+    def fail(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    life._trials.look = fail
+    life._round()
+    life.happened.put(Event("rolled_back", "2.0.0", "1.0.0", "b-m2", NAN))
+    life._round()
+    assert scene.registry.state().rejected == ["2.0.0"]
 
 
 class Held:

@@ -184,8 +184,7 @@ class Registry:
             That version.
 
         Raises:
-            BundleError: none is on trial, it does not hold, another one is pinned, or the trial was ended, or another version activated,
-                while this one was proved.
+            BundleError: none is on trial, it does not hold, another one is pinned, or another one was chosen while it was proved.
         """
         before = self.state()
         if before.candidate is None:
