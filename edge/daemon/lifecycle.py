@@ -162,7 +162,7 @@ class Lifecycle(Following):
     def _keep_good_warm(self) -> None:
         """What ran well last is loaded at once, for the day that it is needed."""
         good = self._state.last_known_good
-        if not good or good == self._running or not self._running:
+        if not good or good == self._running or not self._running or self._followed.is_refused(good):
             return
         try:
             if self._loader.is_alike(good):
@@ -173,6 +173,6 @@ class Lifecycle(Following):
 
     def _settle(self) -> None:
         """What runs is known to be good: it lived long enough, or the daemon stops in an orderly way."""
-        has_run = bool(self._running) and (self._has_run or not self._closed.is_set())
-        self._followed.settle(self._running if has_run else "")
+        if self._running:  # in safe mode the starts stay counted: the next one must not take what crashed
+            self._followed.settle(self._running if self._has_run or not self._closed.is_set() else "")
         self._settles_s = 0.0

@@ -112,6 +112,15 @@ def test_only_a_person_who_chooses_a_version_ends_safe_mode(scene):
     assert ordered(life) == [("swap", "1.0.0")]
 
 
+def test_safe_mode_leaves_the_starts_counted_so_that_a_restart_does_not_take_what_crashed(scene):
+    scene.registry.note_start()
+    life = scene.follow("", settle_s=0.0)
+    life._round()
+    life.close(is_orderly=True)
+    life.run()
+    assert scene.registry.state().unsettled_starts == 1
+
+
 def test_what_was_refused_stays_so_when_the_file_is_read_again(scene):
     refused = Refused()
     scene.registry.activate("2.0.0", "ann")
