@@ -127,7 +127,9 @@ class Lifecycle(Following):
         reason = event.trouble.reason if event.trouble is not None else ""
         if event.kind == "refused":
             self._reloading = ""
-            self._refuse(event.version, reason)
+            self._look()
+            if not self._followed.trouble:  # else it is the registry's fault and not the version's: asked for again once it can be read
+                self._refuse(event.version, reason)
             return
         if event.kind in ("swapped", "rolled_back", "off"):
             self._running = self._refused.at_work = event.to

@@ -338,6 +338,20 @@ def test_a_torn_state_changes_nothing_while_a_version_acts(scene, has_history):
     assert (life.pinned, ordered(life)) == ("", [])
 
 
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_a_reload_that_an_unreadable_registry_refused_is_not_held_against_the_version(scene, is_torn):
+    scene.registry.activate("2.0.0", "ann")
+    life = scene.follow("1.0.0")
+    life._look()
+    if is_torn:
+        (scene.folder / "registry.json").write_text("{")
+    life._reloading = "2.0.0"
+    life.reload_refused("cannot be run")
+    life._hear()
+    assert life._followed.is_refused("2.0.0") is not is_torn
+    assert life._reloading == ""
+
+
 def test_one_that_takes_over_waits_for_the_end_of_the_one_before(scene):
     release = threading.Event()
     before = threading.Thread(target=release.wait, args=(10,))
