@@ -184,3 +184,29 @@ def test_a_version_on_trial_sees_vectors_that_the_active_model_cannot_answer(sta
     before, skipped = len(told), made.decisions.skipped.get("overrun", 0)
     run(made, range(8, 12))
     assert len(told) - before == made.decisions.skipped["overrun"] - skipped > 0
+
+
+def test_the_variant_that_fits_the_time_left_answers_and_the_preferred_one_comes_back(tmp_path):
+    made, inputs = bundle_writer(tmp_path), models.golden_inputs()
+    for name in ("full", "small"):
+        made.add_variant(name, models.linear().SerializeToString(), models.linear_expected(inputs))
+    made.write(inputs)
+    path = tmp_path / "pipeline.toml"
+    path.write_text('on_overrun = ["smaller_model", "skip"]\n' + TEXT.format(lanes=2, model="", score="calm"))
+    whole = load(path, boot_id="b")
+    whole.decisions.kept = []
+    full, small = whole.decisions.host.active.model.variants
+    run(whole, range(1, 6))
+    assert set(whole.decisions.by_variant) == {"full"}
+    answered = whole.decisions.by_variant["full"]
+    full.p99_ns = full.best_ns = 600 * MS  # of 500
+    run(whole, range(6, 10))
+    assert whole.decisions.by_variant == {"full": answered, "small": 4}
+    assert whole.decisions.kept[-1].variant == "small"
+    assert full.excluded == 4
+    small.p99_ns = small.best_ns = 600 * MS
+    assert run(whole, range(10, 13)) == []
+    assert whole.decisions.skipped == {"overrun": 3}
+    full.p99_ns = full.best_ns = MS
+    run(whole, range(13, 15))
+    assert whole.decisions.by_variant == {"full": answered + 2, "small": 4}
