@@ -123,13 +123,17 @@ class Lifecycle(Following):
             self._is_new = True
             self._take_event(event)
 
+    def _take_refused(self, version: str, reason: str) -> None:
+        """A reload that a version asked for was refused."""
+        self._reloading = ""
+        self._look()
+        if not self._followed.trouble:  # else it is the registry's fault and not the version's: asked for again once it can be read
+            self._refuse(version, reason)
+
     def _take_event(self, event: Event) -> None:
         reason = event.trouble.reason if event.trouble is not None else ""
         if event.kind == "refused":
-            self._reloading = ""
-            self._look()
-            if not self._followed.trouble:  # else it is the registry's fault and not the version's: asked for again once it can be read
-                self._refuse(event.version, reason)
+            self._take_refused(event.version, reason)
             return
         if event.kind in ("swapped", "rolled_back", "off"):
             self._running = self._refused.at_work = event.to
