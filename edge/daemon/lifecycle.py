@@ -142,6 +142,7 @@ class Lifecycle(Following):
                 self._coming = ""
             if event.kind == "off":
                 self._refused.safe_mode = self._refused.safe_mode or reason
+                self._canary = ""  # it ended with the rest
             if event.kind == "rolled_back":
                 self.orders.put(Order("watch", monitoring=self._watching(event.to)))
         if event.kind == "canary_ended" and event.version == self._canary:
