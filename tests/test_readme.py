@@ -33,7 +33,9 @@ def _fenced(page: Path) -> Iterator[str]:
 
 def test_every_make_target_that_is_mentioned_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    mentioned = {target for page in PAGES for target in re.findall(r"^make (?:ARGS=\S+ )?([a-z][a-z-]*)", "\n".join(_code(page)), re.MULTILINE)}
+    mentioned = {
+        target for page in PAGES for target in re.findall(r"^make (?:ARGS=\S+ )?([a-z][a-z-]*)", "\n".join(_code(page)), re.MULTILINE)
+    }
     assert mentioned
     assert mentioned <= targets
 

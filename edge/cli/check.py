@@ -4,7 +4,8 @@ from pathlib import Path
 
 import typer
 
-from edge.config.types import Model, RuntimeConfig
+from edge.config.models import Model
+from edge.config.types import RuntimeConfig
 from edge.errors import BundleError, ConfigError, Problem
 
 _LISTED = 8
