@@ -7,10 +7,12 @@ from edge.daemon.orders import Asked
 from edge.daemon.trial import Setting
 from edge.errors import BundleError
 from edge.inference.bundle import read_manifest
-from edge.inference.proving import Proof, prove
+from edge.inference.proving import Limits, Proof, prove
 from edge.inference.sealed import load_proved
 from edge.inference.shadow import Report
 from edge.inference.variants import Inference
+
+NICE = 15  # of the process that proves beside a daemon at work: at equal rights on two cores, one deadline in twenty was missed meanwhile
 
 
 class Loader:
@@ -60,7 +62,8 @@ class Loader:
             if is_over():
                 raise InterruptedError(f"{version} is not proved any further: the daemon stops, or reads its file again")
 
-        return prove(self._folder, version, self._asked.features, self._asked.feature_hash, self._setting.budget_ns, report=report)
+        asked, limits = self._asked, Limits(nice=NICE)
+        return prove(self._folder, version, asked.features, asked.feature_hash, self._setting.budget_ns, report=report, limits=limits)
 
     def load(self, proof: Proof) -> Inference:
         """Load what was proved.

@@ -148,6 +148,9 @@ class _Child:
         self._end = ""
         self._heard = b""
         self._process = _start(words)
+        if request.limits.nice:  # from here: it would have imported everything before it could be told
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, request.limits.nice)
         try:
             self._ask(msgspec.json.encode(request))
             self._end = self._listen()

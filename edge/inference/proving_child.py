@@ -111,8 +111,6 @@ def _size_of(home: Path) -> int:
 
 def _confine(limits: Limits, bundle_bytes: int) -> None:
     """No more memory, processor time and disk than allowed; no core dump; and the first to go when a device runs out of memory."""
-    if limits.nice:
-        os.nice(limits.nice)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     statm = Path("/proc/self/statm")
