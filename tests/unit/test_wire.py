@@ -301,7 +301,7 @@ def test_what_goes_out_says_who_when_why_and_until_when(encoding, load):
     command = load(encoder.command(Command("b-1", "dev", "b", 4, 10, 310, "fan", 0.5, "1", CAUSE, "t"), 1.23456, 1000))
     assert command == {
         "v": 1, "id": "b-1", "device": "dev", "boot_id": "b", "seq": 4, "issued_ns": 1010, "expires_ns": 1310, "name": "fan", "value": 0.5,
-        "unit": "1", "cause": {"rule": "hot", "score": 0.9, "model": "m", "version": "1.0.0", "variant": "fp32"},
+        "unit": "1", "cause": {"rule": "hot", "score": 0.9, "model": "m", "version": "1.0.0", "variant": "fp32", "deployment": ""},
         "age_ms": 1.235, "budget_ms": 5.0,
     }  # fmt: skip
     alert = load(encoder.alert(Alert("b-a1", "dev", "b", 1, 10, "hot", "raised", "warning", math.nan, CAUSE, 7, "t"), 2.0, 1000))
