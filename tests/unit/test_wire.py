@@ -311,5 +311,5 @@ def test_what_goes_out_says_who_when_why_and_until_when(encoding, load):
     prediction = load(encoder.prediction(Prediction("dev", 3, 7, 1, {"a": 0.25}, features, "m", "1", "v")))
     assert prediction == {
         "v": 1, "device": "dev", "seq": 3, "t": 7, "scores": {"a": 0.25}, "features": [1.5, None],
-        "model": "m", "version": "1", "variant": "v",
+        "model": "m", "version": "1", "variant": "v", "deployment": "",
     }  # fmt: skip
