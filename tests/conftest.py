@@ -3,6 +3,8 @@
 A busy machine may take any time for an example; how fast things are is measured in benchmarks.
 """
 
+import logging
+
 import hypothesis
 import pytest
 
@@ -28,3 +30,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = len(terminalreporter.stats.get("skipped", []))
     if terminalreporter.config.getoption("--fail-on-skip") and skipped:
         terminalreporter.write_line(f"{skipped} skipped, and --fail-on-skip was given", red=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_handler_is_left():
+    """A command that sets logging up writes to the stream of its test, which is closed for the next one."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in [one for one in root.handlers if type(one) is logging.StreamHandler and one not in before]:
+        root.removeHandler(handler)
