@@ -50,8 +50,7 @@ def build_root() -> None:
         return
     shutil.rmtree(ROOT, ignore_errors=True)
     ROOT.parent.mkdir(exist_ok=True)
-    mirror = os.environ.get("EDGE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(ROOT), mirror]
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(ROOT)]  # from its own mirror
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     shutil.rmtree(ROOT / "var/cache/apt", ignore_errors=True)
