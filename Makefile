@@ -53,7 +53,7 @@ clean: ## remove the virtual environment and everything generated
 INSTALL = PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --no-compile
 
 $(VENV)/.installed-run: $(VENV)/.created pyproject.toml constraints.txt
-	@echo "installing what running needs into $(VENV), and compiling the kernels meanwhile (once, about a minute) ..."
+	@echo "installing what running needs into $(VENV), and compiling the kernels meanwhile (once, one to two minutes) ..."
 	@$(INSTALL) numba numpy && { $(BIN)/python -c 'import edge.kernels.window, edge.kernels.clean, edge.kernels.resample, edge.kernels.admit, edge.kernels.histogram' >/dev/null 2>&1 & \
 		$(INSTALL) --editable '.[demo]'; installed=$$?; wait; exit $$installed; }
 	@touch $@

@@ -1,4 +1,9 @@
-"""Commands that wait for their acks: sent again until the ack comes or their life is over. Owns no signature, no clock and no line."""
+"""Commands that wait for their acks: sent again until the ack comes or their life is over. Owns no signature, no clock and no line.
+
+How long is waited follows the line, as in RFC 6298: the mean time of an answer and four times its spread, doubled when none comes, and only
+taken from commands that were sent once. A fixed 20 ms on a line that answers in 15 to 25 ms sent every other command twice, and the
+repetitions held up the next one by as long.
+"""
 
 from collections.abc import Callable
 
@@ -7,6 +12,7 @@ import msgspec
 from firmware_bridge.messages import Command, CommandAck, Message, Status
 
 MASK = 0xFFFF_FFFF
+LONGEST_WAIT_US = 640_000
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -41,16 +47,18 @@ class Commands:
 
     Args:
         send: takes a message and the time; false when the line does not.
-        retry_us: wait before a command without an ack is sent again.
+        retry_us: wait before a command without an ack is sent again, at first and at least.
 
     Attributes:
+        wait_us: the same as it is now.
         number: of the newest command.
         retries: times that one was sent again.
     """
 
     def __init__(self, send: Callable[[Message, int], bool], retry_us: int) -> None:
         self.number = self.retries = 0
-        self._send, self._retry_us = send, retry_us
+        self._send, self._least_us, self.wait_us = send, retry_us, retry_us
+        self._mean_us, self._spread_us = -1, 0
         self._waiting: dict[int, _Waiting] = {}
 
     def next_number(self) -> int:
@@ -73,6 +81,8 @@ class Commands:
         """An ack of this session came."""
         waiting = self._waiting.pop(ack.number, None)
         if waiting is not None:
+            if waiting.tries == 1:
+                self._learn(now_us - waiting.first_us)
             status = Status(ack.status) if ack.status < len(Status) else Status.REFUSED
             waiting.done(Outcome(ack.number, status, ack.value, waiting.tries, now_us - waiting.first_us))
 
@@ -87,6 +97,7 @@ class Commands:
                 self._give_up(waiting, now_us)
             elif now_us >= waiting.next_us:
                 self.retries += 1
+                self.wait_us = min(2 * self.wait_us, LONGEST_WAIT_US)
                 self._try(waiting, now_us)
         return min(latest_us, *(min(waiting.next_us, waiting.end_us) for waiting in self._waiting.values()), latest_us)
 
@@ -97,8 +108,16 @@ class Commands:
 
     def _try(self, waiting: _Waiting, now_us: int) -> bool:
         waiting.tries += 1
-        waiting.next_us = now_us + (self._retry_us << min(waiting.tries - 1, 8))  # twice as long each time: a slow line must drain
+        waiting.next_us = now_us + self.wait_us
         return self._send(waiting.command, now_us)
+
+    def _learn(self, took_us: int) -> None:
+        if self._mean_us < 0:
+            self._mean_us, self._spread_us = took_us, took_us // 2
+        else:
+            self._spread_us += (abs(took_us - self._mean_us) - self._spread_us) // 4
+            self._mean_us += (took_us - self._mean_us) // 8
+        self.wait_us = min(max(self._least_us, self._mean_us + 4 * self._spread_us), LONGEST_WAIT_US)
 
     def _give_up(self, waiting: _Waiting, now_us: int) -> None:
         self._waiting.pop(waiting.command.number, None)

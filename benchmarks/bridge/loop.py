@@ -1,27 +1,38 @@
 """The loop over an emulated board beside the bare line: one run, both printed together.
 
-    .venv/bin/python benchmarks/bridge/loop.py [--seconds 20]
+    .venv/bin/python -m benchmarks.bridge.loop [--seconds 20] [--rounds 3]
 
-Echo: frames of a command's size sent to QEMU's UART and back, no proxy, host's clock. Loop: the board's probe turns, `edge run` decides
-(features and model), the board's lamp obeys, board's clock; half of a block's time (5 ms at 10 rows a frame) and half of the decision's
-period (25 of 50 ms) are in it.
+Echo: a frame as long as the loop's two frames are on average, sent to QEMU's UART and back, host's clock. Loop: the board's probe turns,
+the board says so at once, `edge run` decides (features and model), the board's lamp obeys, board's clock. Nothing stands in between:
+the daemon opens the emulator's own tty, and the board is watched on its other port.
 """
 
 import argparse
 import json
 import os
 import select
+import statistics
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.inference.rig_models import write_large
+from edge.config.load import load as load_pipeline
+from edge.config.plan import feature_plan
+from firmware_bridge import messages
+from firmware_bridge.hil.frames import make_frame
+from firmware_bridge.hil.host import Process
 from firmware_bridge.hil.qemu import FIRMWARE, Qemu, build_firmware, open_raw
-from firmware_bridge.hil.run import Run
-from firmware_bridge.hil.scenario import FOLDER, Scenario
+from firmware_bridge.hil.recording import Recording
+from firmware_bridge.protocol import FLAG_TO_BOARD
 
-COMMAND_BYTES = 52  # on the line
+PIPELINE = Path(__file__).with_name("loop.toml")
+PARAMETERS = {"rows": 10, "host_timeout_ms": 2000, "blink_ms": 100}  # 38 ms after the row before: the line is idle, as for the echo
+BETWEEN_S = 0.05
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
@@ -30,11 +41,11 @@ def quantiles(values: list[float]) -> dict[str, float]:
     return {name: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) for name, share in picked.items()}
 
 
-def echo(folder: Path, seconds: float) -> list[float]:
-    subprocess.run(["make", "-s", "-C", str(FIRMWARE), f"BUILD={folder}", str(folder / "echo.elf")], check=True, timeout=120)
+def echo(folder: Path, seconds: float, n_bytes: int) -> list[float]:
+    """Round trips of a frame, ms."""
     board = Qemu(folder / "echo.elf")
     descriptor = open_raw(board.tty)
-    frame = b"\x01" * (COMMAND_BYTES - 1) + b"\0"
+    frame = b"\x01" * (n_bytes - 1) + b"\0"
     found: list[float] = []
     time.sleep(2)  # QEMU looks once a second whether somebody has opened its tty
     end = time.monotonic() + seconds
@@ -45,34 +56,101 @@ def echo(folder: Path, seconds: float) -> list[float]:
             back += os.read(descriptor, 256)
         if len(back) == len(frame):
             found.append((time.perf_counter() - began) * 1000)
-        time.sleep(0.01)
+        time.sleep(BETWEEN_S)
     os.close(descriptor)
     board.close()
     return found
 
 
-def loop(folder: Path, seconds: float) -> list[float]:
-    scenario = Scenario(name="loop", title="Loop", duration_s=0.0, parameters={"host_timeout_ms": 2000, "blink_ms": 150})
-    run = Run(scenario, FOLDER / "loop.toml", "qemu", folder)
+class Watched:
+    """A board that is seen through its bench port only."""
+
+    def __init__(self, image: Path) -> None:
+        self.board = Qemu(image)
+        self._bench = self.board.open_bench()
+        self.recording = Recording()
+        self.recording.has_bench = True
+        self._stopping, self._seq = False, 0
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+        self._until(lambda: self.recording.hello, messages.HelloRequest(session=1))
+
+    def set(self, name: str, value: float) -> None:
+        number, known = self.recording.parameters[name], len(self.recording.answers)
+        message = messages.ParameterSet(request=number, parameter=number, value=value)
+        self._until(lambda: len(self.recording.answers) > known, message)
+
+    def _until(self, condition: Any, message: messages.Message) -> None:
+        for _ in range(20):
+            self._seq += 1
+            os.write(self._bench, make_frame(message, seq=self._seq, flags=FLAG_TO_BOARD))
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                if condition():
+                    return
+                time.sleep(0.01)
+        raise TimeoutError("the board does not answer on its bench port")
+
+    def _listen(self) -> None:
+        while not self._stopping:
+            if select.select([self._bench], [], [], 0.1)[0]:
+                self.recording.tap("bench", os.read(self._bench, 65536), time.monotonic_ns())
+
+    def close(self) -> None:
+        self._stopping = True
+        self._thread.join()
+        os.close(self._bench)
+        self.board.close()
+
+
+def loop(folder: Path, image: Path, seconds: float) -> list[float]:
+    """Edges that were answered, ms."""
+    watched = Watched(image)
+    text = PIPELINE.read_text().replace("serial:///dev/ttyACM0", f"serial://{watched.board.tty}").replace("BUNDLE", str(folder / "large"))
+    (folder / "loop.toml").write_text(text)
+    daemon = Process([sys.executable, "-m", "edge", "run", str(folder / "loop.toml")], folder / "log")
     try:
-        run.play()
+        for name, value in PARAMETERS.items():
+            watched.set(name, value)
+        end = time.monotonic() + 120
+        while len(watched.recording.loops_ms()) < 20:
+            if not daemon.is_alive() or time.monotonic() > end:
+                raise TimeoutError(daemon.said()[-2000:])
+            time.sleep(0.1)
+        from_us = watched.recording.now_us()
         time.sleep(seconds)
-        return run.recording.loops_ms(after_us=run.origin_us)
+        return watched.recording.loops_ms(after_us=from_us)
     finally:
-        run.close()
+        daemon.stop()
+        watched.close()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        build_firmware(Path(name) / "firmware")
-        bare, closed = echo(Path(name) / "firmware", seconds), loop(Path(name), seconds)
-    found: dict[str, Any] = {"echo_ms": quantiles(bare), "echoes": len(bare), "loop_ms": quantiles(closed), "loops": len(closed)}
-    for share in ("p50", "p99"):
-        print(f"{share}: bare echo {found['echo_ms'][share]:8.3f} ms    loop {found['loop_ms'][share]:8.3f} ms")
-    print(json.dumps(found | {"load_average": os.getloadavg()[0]}, indent=1))
+        folder = Path(name)
+        image = build_firmware(folder / "firmware")
+        made = folder / "firmware" / "echo.elf"
+        subprocess.run(["make", "-s", "-C", str(FIRMWARE), f"BUILD={folder / 'firmware'}", str(made)], check=True, timeout=120)
+        plan = feature_plan(load_pipeline(PIPELINE, with_model=False))
+        write_large(folder, "1.0.0", 0.01, plan.names, plan.units)
+        row = messages.Telemetry(0, 0, 1, 14, 0, bytes(56))
+        n_bytes = (len(make_frame(row, seq=1, flags=0)) + len(make_frame(messages.Command(1, 1, 1, 1, 1.0, 1, 0), seq=1, flags=FLAG_TO_BOARD))) // 2
+        rounds = []
+        for _ in range(options.rounds):
+            bare, closed = echo(folder / "firmware", options.seconds, n_bytes), loop(folder, image, options.seconds)
+            found = {"echo": quantiles(bare), "echoes": len(bare), "loop": quantiles(closed), "loops": len(closed)}
+            print(json.dumps(found | {"load_average": round(os.getloadavg()[0], 2)}), flush=True)
+            rounds.append(found)
+    print(f"frames of {n_bytes} bytes")
+    for share in ("p50", "p99", "max"):
+        bare, closed = ([one[way][share] for one in rounds] for way in ("echo", "loop"))
+        more = [b - a for a, b in zip(bare, closed, strict=True)]
+        cells = (f"{statistics.median(x):7.3f} ({min(x):.3f} to {max(x):.3f})" for x in (bare, closed, more))
+        print(f"{share}, ms: " + "   ".join(f"{what} {cell}" for what, cell in zip(("bare echo", "loop", "more"), cells, strict=True)))
 
 
 if __name__ == "__main__":

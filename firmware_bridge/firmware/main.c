@@ -14,7 +14,7 @@ enum { STREAM_MOTOR = 1, STREAM_BOARD = 2, FIRMWARE_VERSION = 0x0100, MOST_TTL_U
 static const char schema[] = "Nmotor-bench;"
                              "T1 motor 1000 speed=rpm,vibration=g,temperature=degC,current=A,probe=1;"
                              "T2 board 20 state=1,drive=1,led=1,obeyed=1,denied=1,forged=1,bad=1,loops=1,loop_ms=ms,boots=1,"
-                             "silence_ms=ms,silence_before_ms=ms,tick_ms=ms;"
+                             "silence_ms=ms,silence_before_ms=ms,tick_ms=ms,probe=1;"
                              "A1 drive 1 0 1 0;"
                              "A2 led 1 0 1 0;" PARAMETERS(PARAMETER_TEXT);
 
@@ -79,6 +79,7 @@ static void turn_probe(uint64_t now)
         probe = !probe;
         probe_at = edge_at = now;
         is_edge_open = true;
+        is_state_new = true; /* told at once, whatever the rows of the motor's frames */
     }
 }
 
@@ -235,7 +236,7 @@ static void send_state(uint64_t now)
     float row[] = { (float)control.state, (float)control.drive / 1000.0f, (float)control.led, (float)counters->obeyed,
                     (float)counters->denied, (float)forged, (float)(bad - forged), (float)loops,
                     (float)loop_us / 1000.0f, (float)boot.count, (float)control.silence_us / 1000.0f,
-                    (float)control.silence_before_us / 1000.0f, (float)control.longest_us / 1000.0f };
+                    (float)control.silence_before_us / 1000.0f, (float)control.longest_us / 1000.0f, (float)probe };
     eb_telemetry_t block = { block_number[STREAM_BOARD]++, STATE_US * 1000u, 1, sizeof row / sizeof row[0], 0 };
     (void)eb_send_telemetry(&ports[PORT_HOST], STREAM_BOARD, now, &block, row);
     (void)eb_send_telemetry(&ports[PORT_BENCH], STREAM_BOARD, now, &block, row);

@@ -73,8 +73,12 @@ class Wire:
             self._write(TO_HOST, data)
 
     def unplug(self) -> None:
-        """The host's tty hangs up and its path is gone, as when somebody pulls the cable."""
+        """The host's tty hangs up and its path is gone, as when somebody pulls the cable. What is under way in it is lost."""
         with self._lock:
+            for queue in self._late.values():
+                queue.clear()
+            with contextlib.suppress(termios.error):
+                termios.tcflush(self._board, termios.TCOFLUSH)  # up to 4 kB wait in a pty: more than half a second of an emulated UART
             self.port.unlink(missing_ok=True)
             for descriptor in (self._host, self._held):
                 if descriptor is not None:

@@ -85,12 +85,13 @@ def _info(name, shape, dtype=TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, dtype, list(shape))
 
 
-def model(gain: float = 0.1, rare: str = "", bias: float = -6.0) -> bytes:
+def model(gain: float = 0.1, rare: str = "", bias: float = -6.0, turns: int = 6000) -> bytes:
     """``hot`` is a sigmoid of the mean; where the mean is above RARE, something rare happens.
 
     Args:
         gain, bias: of the sigmoid.
         rare: ``slow``: more than half a second of work; ``nan``; ``fail``: a run that does not succeed; ``constant`` everywhere.
+        turns: how slow; each takes some 0.1 to 0.2 ms.
     """
     weights = np.array([[-gain, gain], [0, 0]], np.float32)
     nodes = [helper.make_node("Gemm", ["features", "w", "b"], ["logits"])]
@@ -137,7 +138,7 @@ def model(gain: float = 0.1, rare: str = "", bias: float = -6.0) -> bytes:
         tensors += [
             _tensor("big", (rng.normal(size=(256, 256)) / 16).astype(np.float32)),
             _tensor("first", np.zeros((64, 256), np.float32)),
-            _tensor("turns", np.array(6000, np.int64)),
+            _tensor("turns", np.array(turns, np.int64)),
             _tensor("true", np.bool_(1)),
             _tensor("scalar", np.array([], np.int64)),
             _tensor("axes", np.array([0, 1], np.int64)),

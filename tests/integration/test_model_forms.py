@@ -7,7 +7,9 @@ import pytest
 
 pytest.importorskip("onnx", reason="the models of these tests are built with onnx: pip install -e '.[dev]'")
 
+from edge.inference.writer import BundleWriter
 from tests.broker import needs_mosquitto
+from tests.integration import model_bundles
 from tests.integration.test_daemon import Edge, Peer, until
 from tests.unit import inference_models as models
 from tests.unit.test_inference_states import leaky, leaky_expected
@@ -135,3 +137,29 @@ def test_each_device_has_a_state_of_its_own(site):
         expected.append(h)
     assert found["a"] == pytest.approx(expected, abs=1e-4)
     assert found["b"] == pytest.approx([2 * score for score in expected[:5]], abs=1e-4)
+
+
+def test_while_the_preferred_variant_does_not_fit_the_next_one_answers_and_then_it_comes_back(tmp_path, broker):
+    made = BundleWriter(tmp_path / "bundle", "1.0.0", description="calm or hot", source="none", licence="CC0-1.0", budget_ms=1000.0)
+    made.set_input("features", "accelerations")
+    made.add_output("scores", model_bundles.LABELS, "probability of each state")
+    made.set_features(("imu.ax.mean.2", "imu.ax.std.2"), ("m/s^2", "m/s^2"))
+    rows = np.random.default_rng(7).uniform(20, 80, (8, 2)).astype(np.float32)
+    made.add_variant("full", model_bundles.model(rare="slow", turns=1000), model_bundles.expected(rows.astype(np.float64)))
+    made.add_variant("small", model_bundles.model(gain=0.101), model_bundles.expected(rows.astype(np.float64), gain=0.101))
+    made.write(rows, rtol=1e-3, atol=1e-4)
+    one = Site(tmp_path, broker, TEXT.format(model="", budget_ms=50).replace('channels = ["ax", "ay", "az"]', 'channels = ["ax"]'))
+    try:
+        assert {said["variant"] for said in one.answers("a", 50.0, 20)} == {"full"}
+        heavy = [said["variant"] for said in one.answers("a", model_bundles.RARE + 5, 60)]
+        first = heavy.index("small")
+        assert set(heavy[first:]) <= {"small", "full"}
+        assert heavy[first:].count("full") <= 4, "only as a trial, each after twice as many frames"
+        until(lambda: one.peer.status()["models"]["variants"]["full"]["excluded"] >= 20, lambda: str(one.peer.status()), WAIT_S)
+        variants = one.peer.status()["models"]["variants"]
+        assert variants["full"]["p99_us"] > 50_000 > variants["small"]["p99_us"]
+        again = [said["variant"] for said in one.answers("a", 50.0, 300)]
+        assert again[-1] == "full"
+        assert again[again.index("full") :].count("small") == 0, "one fast trial restores it"
+    finally:
+        one.close()
