@@ -1,0 +1,291 @@
+"""A seeded monkey beside the real daemon: it kills, stops, cuts, fills, floods and lies; then all is healed, and what came is judged.
+
+``python -m tests.system.monkey [--seconds S] [--seed N]`` prints the tables of docs/reliability.md. The seed decides which faults come, in
+which order and for how long; at which instant of the daemon's life, the machine decides.
+"""
+
+import argparse
+import collections
+import itertools
+import json
+import os
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from tests.system import monkey_judge as judge
+from tests.system.monkey_faults import FAULTS, Ends
+from tests.system.monkey_inputs import Gps, Sensor
+from tests.system.monkey_proxy import Proxy
+from tests.system.monkey_stage import BUDGET_MS, TTL_MS, Daemon, KeptMosquitto, Reader, Sample, copy_of, pipeline, sample
+
+RECOVERS_S = 90.0  # a first start compiles the kernels; what takes longer is no recovery
+LATE_S = 0.25  # the monkey's own process was not given the processor for so long: arrivals prove nothing then
+LONGEST_S = 9.0  # of a fault; a link that says nothing is given up after 7.5 s
+
+
+class Found(msgspec.Struct):
+    """What came of it. Lists of what must not be are empty."""
+
+    seed: int
+    seconds: float = 0.0
+    faults: int = 0
+    runs: int = 0
+    sent: int = 0
+    statuses: int = 0
+    alerts: int = 0
+    alerts_twice: int = 0
+    alerts_stored_at_kills: int = 0
+    lost: list[str] = []
+    forged_alerts: list[str] = []
+    commands: judge.Commands = msgspec.field(default_factory=judge.Commands)
+    retained: int = 0
+    unbalanced: list[str] = []
+    wrong: list[str] = []
+    run_s: float = 0.0
+    memory: tuple[float, float, float, float] | None = None  # of the longest run: kB, kB, descriptors, descriptors
+    recovery_s: dict[str, list[float]] = {}
+
+    def faulty(self) -> list[str]:
+        """Everything that must not be."""
+        out = [f"lost {one}" for one in self.lost] + [f"forged {one}" for one in (*self.forged_alerts, *self.commands.forged)]
+        out += [f"stale {one}" for one in self.commands.stale] + [f"unbalanced {one}" for one in self.unbalanced] + self.wrong
+        out += [f"{self.retained} commands were retained"] if self.retained else []
+        is_flat = self.memory is None or judge.is_flat(self.memory)
+        return out if is_flat else [*out, f"memory or descriptors grew: {self.memory}"]
+
+
+class Stage:
+    """Everybody, and the order in which they come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.windows: list[judge.Window] = []
+        self.stored: set[str] = set()
+        self.stored_at_kills = 0
+        self.samples: dict[int, list[Sample]] = collections.defaultdict(list)
+        self._is_closed = False
+        self.broker = KeptMosquitto(folder)
+        self.broker.start()
+        self.proxy = Proxy(self.broker.port)
+        self.heard = judge.Heard()
+        self.reader = Reader(self.broker.port, self.heard)
+        self.sensor, self.gps = Sensor(self.broker.port), Gps()
+        self.address = f"mqtt://127.0.0.1:{self.proxy.port}", self.gps.path
+        self.daemon = Daemon(folder)
+        self.write(pipeline(*self.address))
+        self._watch = threading.Thread(target=self._sample, daemon=True)
+        self._watch.start()
+
+    def write(self, text: str) -> None:
+        self.daemon.file.write_text(text)
+
+    def window(self, kind: str, begin_ns: int) -> None:
+        self.windows.append(judge.Window(kind, begin_ns, time.time_ns()))
+
+    def told(self) -> bool:
+        """Whether the daemon that runs now has said how it is."""
+        return self.reader.status_ns > self.daemon.started_ns and self.reader.status.get("boot_id") in self.daemon.life.boots
+
+    def wait_for(self, condition: Callable[[], object], why: str, seconds: float = RECOVERS_S) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"{why}; status {json.dumps(self.reader.status)}"
+            process = self.daemon.process
+            assert process is None or process.returncode is not None or process.poll() is None, (
+                f"the daemon ended with {process.returncode}"
+            )
+            time.sleep(0.01)
+
+    def recover(self, ends: list[Ends]) -> float:
+        """Wait until alerts and commands that were made from now on arrive. Returns how long that took, in seconds."""
+        healed_ns = time.time_ns()
+        is_back = lambda: min(self.heard.last_alert_ns, self.heard.last_command_ns()) > healed_ns  # noqa: E731
+        self.wait_for(is_back, "nothing came after everything was healed")
+        took_s = (time.time_ns() - healed_ns) * 1e-9
+        for one in ends:
+            self.wait_for(one, "a fault left something behind")
+        return took_s
+
+    def kill(self) -> None:
+        """Kill the daemon and look what its outbox holds."""
+        self.daemon.kill()
+        held = self._read_outbox()
+        self.stored_at_kills += len(held)
+        self.stored |= held
+
+    def account(self, seconds: float = 3.0) -> list[str]:
+        """With everything healed: is every message that is sent within some seconds received?"""
+        counts = []
+        for _ in range(2):
+            self.sensor.pace = 0.0
+            time.sleep(1.0)  # what is under way arrives
+            asked_ns = time.time_ns()
+            self.wait_for(lambda at=asked_ns: self.reader.status_ns > at + 1_000_000_000, "no status came")  # type: ignore[misc]
+            counts.append((self.sensor.sent, self.reader.status["streams"]["s"]["received"], self.reader.status["boot_id"]))
+            self.sensor.pace = 1.0
+            time.sleep(seconds)
+        (sent, received, boot), (sent_then, received_then, boot_then) = counts
+        is_whole = boot == boot_then and sent_then - sent == received_then - received > 0
+        return [] if is_whole else [f"sent {sent_then - sent} messages, {received_then - received} were received"]
+
+    def finish(self) -> list[str]:
+        """The daemon is well, tells everything that it still holds, and ends as asked. Returns what is wrong."""
+        self.wait_for(lambda: self.told() and self.reader.status["health"]["state"] == "ok", "the daemon is not well")
+        wrong = self.account()
+        self.sensor.pace = 0.0
+        self.wait_for(lambda: sum(self.reader.status["alerts"][key] for key in ("waiting", "in_flight")) == 0, "alerts wait")
+        code = self.daemon.end()
+        time.sleep(0.5)
+        if code != 0 or (held := self._read_outbox()):
+            wrong.append(f"the daemon ended with {code} and holds {held}")
+        faults = sum(life.faults for life in self.daemon.lives)
+        return [*wrong, f"{faults} unexpected faults"] if faults else wrong
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._watch.join(5)
+        for one in (self.daemon, self.sensor, self.gps, self.reader, self.proxy, self.broker):
+            one.close()
+
+    def _read_outbox(self) -> set[str]:
+        with closing(sqlite3.connect(copy_of(self._folder / "alerts.db", self._folder / "copy"))) as db:
+            tables = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'alerts'").fetchone()[0]
+            return {row[0] for row in db.execute("SELECT id FROM alerts")} if tables else set()
+
+    def _sample(self) -> None:
+        """Twice a second what the daemon holds; and when this very process was not let run."""
+        for turn in itertools.count():
+            if self._is_closed:
+                return
+            before_ns = time.time_ns()
+            time.sleep(0.05)
+            if time.time_ns() - before_ns > (0.05 + LATE_S) * 1e9:
+                self.window("judge late", before_ns)
+            if turn % 10 == 0 and self.daemon.lives and (now := sample(self.daemon.life.pid)) is not None:
+                self.samples[self.daemon.life.pid].append(now)
+
+
+def play(stage: Stage, seconds: float, rng: random.Random, found: Found) -> None:
+    """Faults, one or two at once, until the time is over."""
+    end = time.monotonic() + seconds
+    kinds: list[str] = []
+    longest_s = min(LONGEST_S, seconds / 10)
+    while time.monotonic() < end:
+        time.sleep(rng.uniform(0.2, 2.0))
+        victims = rng.sample(sorted(FAULTS), 2 if rng.random() < 0.25 else 1)
+        chosen = [rng.choice(FAULTS[victim]) for victim in victims]
+        name = " and ".join(one.__name__.replace("_", " ") for one in chosen)
+        going = []
+        for one in chosen:
+            fault = one(stage, rng)
+            next(fault)
+            going.append(fault)
+            time.sleep(rng.uniform(0.1, longest_s) * rng.random())
+        ends = []
+        for fault in going:
+            try:
+                next(fault)
+            except StopIteration as over:
+                ends.append(over.value or (lambda: True))
+        took_s = stage.recover(ends)
+        kinds.append(name)
+        found.recovery_s.setdefault(name if len(chosen) == 1 else "two at once", []).append(took_s)
+        if "-v" in sys.argv:
+            print(f"{name}: {took_s:.2f} s", file=sys.stderr)  # noqa: T201
+    found.faults = len(kinds)
+
+
+def run(folder: Path, seconds: float, seed: int) -> Found:
+    """Play for so long, heal, and judge."""
+    found, stage = Found(seed), Stage(folder)
+    started_s = time.monotonic()
+    try:
+        stage.daemon.start()
+        stage.recover([])
+        play(stage, seconds, random.Random(seed), found)
+        found.wrong = stage.finish()
+    except AssertionError as fault:  # what is there is judged all the same
+        found.wrong = [*found.wrong, str(fault)]
+    finally:
+        stage.close()
+    found.seconds = round(time.monotonic() - started_s, 1)
+    return conclude(found, stage)
+
+
+def conclude(found: Found, stage: Stage) -> Found:
+    """What the stranger noted against what the daemon had accepted."""
+    heard, lives = stage.heard, stage.daemon.lives
+    found.lost, found.forged_alerts = judge.lost_alerts(heard, lives, stage.stored)
+    found.commands = judge.judge_commands(heard, lives, stage.windows, BUDGET_MS, TTL_MS * 1_000_000)
+    found.alerts, found.alerts_twice = len(heard.alerts), heard.alerts.total() - len(heard.alerts)
+    found.alerts_stored_at_kills, found.retained, found.unbalanced = stage.stored_at_kills, heard.retained, heard.unbalanced
+    found.runs, found.sent, found.statuses = len(lives), stage.sensor.sent, heard.statuses
+    longest = max(stage.samples.values(), key=len)
+    found.run_s = round(longest[-1].at_s - longest[0].at_s, 1)
+    if found.run_s > 3 * judge.SETTLED_S:
+        found.memory = judge.growth(longest)
+    if not (found.faults and heard.alerts and heard.commands and heard.statuses):
+        found.wrong.append("nothing happened: this run proves nothing")
+    return found
+
+
+def report(found: Found) -> str:
+    """Two tables."""
+    rows = ["| fault | times | back after, median (s) | most (s) |", "|---|---:|---:|---:|"]
+    for name, took in sorted(found.recovery_s.items()):
+        rows.append(f"| {name} | {len(took)} | {statistics.median(took):.2f} | {max(took):.2f} |")
+    commands, memory = found.commands, found.memory
+    figures = {
+        "seconds": found.seconds,
+        "faults": found.faults,
+        "runs of the daemon": found.runs,
+        "messages sent": found.sent,
+        "alerts": found.alerts,
+        "of them in the outbox at a kill": found.alerts_stored_at_kills,
+        "alerts that came twice": found.alerts_twice,
+        "alerts lost": len(found.lost),
+        "alerts or commands forged": len(found.forged_alerts) + len(commands.forged),
+        "commands": commands.arrived,
+        "commands stale": len(commands.stale),
+        "commands late behind a link or broker that stood": commands.held_back,
+        "commands late at a SIGSTOP": commands.caught,
+        "statuses, of them unbalanced": f"{found.statuses}, {len(found.unbalanced)}",
+        "longest run (s)": found.run_s,
+    }
+    if memory is not None:
+        figures |= {"its memory, first third and last (MB)": f"{memory[0] / 1024:.1f}, {memory[1] / 1024:.1f}"}
+        figures |= {"its descriptors": f"{memory[2]:.0f}, {memory[3]:.0f}"}
+    return "\n".join([*rows, "", "| figure | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in figures.items())])
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
+    options.add_argument("--keep", type=Path, help="keep logs and files in this folder")
+    options.add_argument("-v", action="store_true", help="every fault when it is over")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = given.keep or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = run(folder, given.seconds, given.seed)
+    print(report(found))  # noqa: T201
+    wrong = found.faulty()
+    for one in wrong[:50]:
+        print(f"WRONG: {one}")  # noqa: T201
+    print(f"seed {given.seed}: {'FAILED' if wrong else 'passed'}")  # noqa: T201
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
