@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.store.outbox_file import boottime_ns, kernel_id
+from edge.store.outbox_file import boottime_ns, kernel_id, make_folder
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class CheckpointWriter:
     def _run(self) -> None:
         while (checkpoint := self._due.get()) is not None:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path.parent)
                 write(self.path, checkpoint)
             except OSError as fault:
                 self.failed += 1

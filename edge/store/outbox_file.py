@@ -75,7 +75,9 @@ class OutboxFile:
     """
 
     def __init__(self, path: Path, durability: Durability) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        if durability == "power":
+            _sync_left(path)
         self.kernel = kernel_id()
         # Opened by the thread that builds the daemon, used by the one that writes: never by two at once.
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
@@ -171,6 +173,37 @@ class OutboxFile:
         """Give the file back; what is not committed is not in it."""
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they survive loss of power: SQLite syncs what is in a folder, not the folder's own name.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _sync_left(path: Path) -> None:
+    """What an earlier run wrote counts as stored from now on, but a run that was killed had not synced its last write.
+
+    Only before the file is opened here: closing any handle of it would give up SQLite's lock.
+    """
+    for suffix in ("", "-wal", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            _sync(Path(f"{path}{suffix}"))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def set_aside(path: Path) -> Path:
