@@ -124,6 +124,8 @@ def daemon(
         configs.append(config)
         if config.outbox != configs[0].outbox:
             _log.warning("[outbox] has changed: restart the daemon for it to take effect")
+        if config.checkpoint != configs[0].checkpoint:
+            _log.warning("[checkpoint] has changed: restart the daemon for it to take effect")
         if config.recording != configs[0].recording:
             _log.warning("[recording] has changed: restart the daemon for it to take effect")
         try:

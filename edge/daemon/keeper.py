@@ -5,7 +5,7 @@ Devices are independent of each other: each one's state is of one instant betwee
 
 import time
 
-from edge.pipeline.checkpoint import Parts, take
+from edge.pipeline.checkpoint import Parts, take, take_whole
 from edge.pipeline.recipe import Pipeline
 from edge.store.checkpoint import Checkpoint, CheckpointWriter
 
@@ -31,6 +31,7 @@ class Keeper:
         self._next_ns = 0
         self._lane = -1  # the next to take; -1 between two rounds
         self._taken: dict[str, Parts] = {}
+        self._whole: Parts = {}  # what could not be taken this time is as it was the time before
 
     def look(self, now_ns: int) -> None:
         """Take what is due; call at every tick, between two frames.
@@ -44,19 +45,29 @@ class Keeper:
             self._next_ns, self._lane, self._taken = now_ns + self._every_ns, 0, {}
         started_ns = time.monotonic_ns()
         used = len(self._pipeline.lanes)
-        while self._lane < used:
-            self._taken[self._pipeline.lanes.devices[self._lane]] = take(self._pipeline, self._lane)
+        while self._lane <= used:
+            if self._lane < used:
+                self._taken[self._pipeline.lanes.devices[self._lane]] = take(self._pipeline, self._lane)
+            else:
+                self._whole |= take_whole(self._pipeline, now_ns)
             self._lane += 1
             if time.monotonic_ns() - started_ns >= SLICE_NS:
                 break
         self.longest_ns = max(self.longest_ns, time.monotonic_ns() - started_ns)
-        if self._lane >= used:
+        if self._lane > used:
             self._finish()
+
+    def passed_on(self, pipeline: Pipeline) -> "Keeper":
+        """Another pipeline takes over: the one that keeps it from now on, in the same file. This one is over, and keeps no more."""
+        heir = Keeper(pipeline, self._writer, self._every_ns)
+        heir.longest_ns, heir.rounds = self.longest_ns, self.rounds
+        return heir
 
     def close(self) -> None:
         """The end: one more round, all at once."""
         lanes = self._pipeline.lanes
         self._taken = {device: take(self._pipeline, lane) for lane, device in enumerate(lanes.devices[: len(lanes)])}
+        self._whole |= take_whole(self._pipeline, time.monotonic_ns())
         self._finish()
         self._writer.close()
 
@@ -77,5 +88,5 @@ class Keeper:
     def _finish(self) -> None:
         self._lane = -1
         self.rounds += 1
-        self._writer.post(Checkpoint.of(self._pipeline.name, self._taken))
+        self._writer.post(Checkpoint.of(self._pipeline.name, self._taken, dict(self._whole)))
         self._taken = {}

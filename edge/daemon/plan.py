@@ -96,6 +96,8 @@ class Plan:
                 plan.models.follows(self.models)
             self.models.close(is_orderly=True, wait_s=0.0)
             self.models = None
+        if self.keeper is not None:  # a kill after a reload must find the state of what ran last, not of what ran before
+            plan.keeper, self.keeper = self.keeper.passed_on(plan.pipeline), None
         self.close()
 
     def close(self, *, is_orderly: bool = True) -> None:
