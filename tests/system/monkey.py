@@ -26,7 +26,7 @@ from tests.system import monkey_judge as judge
 from tests.system.monkey_faults import FAULTS, Ends
 from tests.system.monkey_inputs import Gps, Sensor
 from tests.system.monkey_proxy import Proxy
-from tests.system.monkey_stage import BUDGET_MS, TTL_MS, Daemon, KeptMosquitto, Reader, Sample, copy_of, pipeline, sample
+from tests.system.monkey_stage import BUDGET_MS, MAX_AGE_MS, TTL_MS, Daemon, KeptMosquitto, Reader, Sample, copy_of, pipeline, sample
 
 RECOVERS_S = 90.0  # a first start compiles the kernels; what takes longer is no recovery
 LATE_S = 0.25  # the monkey's own process was not given the processor for so long: arrivals prove nothing then
@@ -52,7 +52,7 @@ class Found(msgspec.Struct):
     unbalanced: list[str] = []
     wrong: list[str] = []
     run_s: float = 0.0
-    memory: tuple[float, float, float, float] | None = None  # of the longest run: kB, kB, descriptors, descriptors
+    memory: judge.Growth | None = None  # of the longest run
     recovery_s: dict[str, list[float]] = {}
 
     def faulty(self) -> list[str]:
@@ -60,7 +60,7 @@ class Found(msgspec.Struct):
         out = [f"lost {one}" for one in self.lost] + [f"forged {one}" for one in (*self.forged_alerts, *self.commands.forged)]
         out += [f"stale {one}" for one in self.commands.stale] + [f"unbalanced {one}" for one in self.unbalanced] + self.wrong
         out += [f"{self.retained} commands were retained"] if self.retained else []
-        is_flat = self.memory is None or judge.is_flat(self.memory)
+        is_flat = self.memory is None or self.memory.is_flat
         return out if is_flat else [*out, f"memory or descriptors grew: {self.memory}"]
 
 
@@ -80,9 +80,9 @@ class Stage:
         self.heard = judge.Heard()
         self.reader = Reader(self.broker.port, self.heard)
         self.sensor, self.gps = Sensor(self.broker.port), Gps()
-        self.address = f"mqtt://127.0.0.1:{self.proxy.port}", self.gps.path
+        self.url = f"mqtt://127.0.0.1:{self.proxy.port}"
         self.daemon = Daemon(folder)
-        self.write(pipeline(*self.address))
+        self.write(pipeline(self.url, self.gps.path))
         self._watch = threading.Thread(target=self._sample, daemon=True)
         self._watch.start()
 
@@ -201,7 +201,7 @@ def play(stage: Stage, seconds: float, rng: random.Random, found: Found) -> None
         kinds.append(name)
         found.recovery_s.setdefault(name if len(chosen) == 1 else "two at once", []).append(took_s)
         if "-v" in sys.argv:
-            print(f"{name}: {took_s:.2f} s", file=sys.stderr)  # noqa: T201
+            print(f"{time.monotonic():.1f} {name}: {took_s:.2f} s", file=sys.stderr)  # noqa: T201
     found.faults = len(kinds)
 
 
@@ -226,13 +226,14 @@ def conclude(found: Found, stage: Stage) -> Found:
     """What the stranger noted against what the daemon had accepted."""
     heard, lives = stage.heard, stage.daemon.lives
     found.lost, found.forged_alerts = judge.lost_alerts(heard, lives, stage.stored)
-    found.commands = judge.judge_commands(heard, lives, stage.windows, BUDGET_MS, TTL_MS * 1_000_000)
+    found.commands = judge.judge_commands(heard, lives, stage.windows, MAX_AGE_MS + BUDGET_MS, TTL_MS * 1_000_000)
     found.alerts, found.alerts_twice = len(heard.alerts), heard.alerts.total() - len(heard.alerts)
     found.alerts_stored_at_kills, found.retained, found.unbalanced = stage.stored_at_kills, heard.retained, heard.unbalanced
     found.runs, found.sent, found.statuses = len(lives), stage.sensor.sent, heard.statuses
     longest = max(stage.samples.values(), key=len)
+    (stage.daemon.file.parent / "samples.json").write_bytes(msgspec.json.encode(longest))
     found.run_s = round(longest[-1].at_s - longest[0].at_s, 1)
-    if found.run_s > 3 * judge.SETTLED_S:
+    if found.run_s > 2 * judge.STARTED_S:
         found.memory = judge.growth(longest)
     if not (found.faults and heard.alerts and heard.commands and heard.statuses):
         found.wrong.append("nothing happened: this run proves nothing")
@@ -263,8 +264,8 @@ def report(found: Found) -> str:
         "longest run (s)": found.run_s,
     }
     if memory is not None:
-        figures |= {"its memory, first third and last (MB)": f"{memory[0] / 1024:.1f}, {memory[1] / 1024:.1f}"}
-        figures |= {"its descriptors": f"{memory[2]:.0f}, {memory[3]:.0f}"}
+        figures |= {"its memory, first third and last (MB)": ", ".join(f"{kb / 1024:.1f}" for kb in memory.rss_kb)}
+        figures |= {"its descriptors": ", ".join(f"{fds:.0f}" for fds in memory.fds)}
     return "\n".join([*rows, "", "| figure | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in figures.items())])
 
 

@@ -25,7 +25,14 @@ def _stopped(stage, kind: str, pause: Callable[[], None], resume: Callable[[], N
 
 
 def daemon_killed(stage, rng: random.Random) -> Fault:  # type: ignore[no-untyped-def]
-    stage.kill()
+    if stage.proxy.mode == "pass" and rng.random() < 0.7:  # with alerts that nobody has acknowledged
+        held = link_held_one_way(stage, rng)
+        next(held)
+        time.sleep(rng.uniform(0.0, 2.0))
+        stage.kill()
+        next(held, None)
+    else:
+        stage.kill()
     yield
     while rng.random() < 0.25:  # some before they are ready
         stage.daemon.start()
@@ -75,6 +82,14 @@ def _partition(stage, mode: str, kind: str) -> Fault:  # type: ignore[no-untyped
 
 def link_held(stage, rng: random.Random) -> Fault:  # type: ignore[no-untyped-def]
     return (yield from _partition(stage, "hold", "link held"))
+
+
+def link_held_one_way(stage, rng: random.Random) -> Fault:  # type: ignore[no-untyped-def]
+    return (yield from _partition(stage, "hold away", "link held"))
+
+
+def link_dropped_one_way(stage, rng: random.Random) -> Fault:  # type: ignore[no-untyped-def]
+    return (yield from _partition(stage, "drop away", "link dropped"))
 
 
 def link_dropped(stage, rng: random.Random) -> Fault:  # type: ignore[no-untyped-def]
@@ -156,7 +171,7 @@ def sender_clock_leaps(stage, rng: random.Random) -> Fault:  # type: ignore[no-u
 def reloaded(stage, rng: random.Random) -> Fault:  # type: ignore[no-untyped-def]
     life = stage.daemon.life
     before = life.reloads
-    stage.write(pipeline(*stage.address, max_gap_ms=rng.randrange(400, 600)))
+    stage.write(pipeline(stage.url, stage.gps.path, rng.randrange(400, 600)))
     stage.daemon.signal(signal.SIGHUP)
     yield
     return lambda: life.reloads > before
@@ -188,6 +203,6 @@ FAULTS: dict[str, list[Callable[..., Fault]]] = {  # by whom they befall: two at
         reload_refused,
     ],
     "broker": [broker_stopped, broker_killed, broker_killed_forgets, broker_restarted],
-    "link": [link_held, link_dropped, link_reset, link_cut],
+    "link": [link_held, link_held_one_way, link_dropped, link_dropped_one_way, link_reset, link_cut],
     "sensor": [input_corrupt, input_flood, input_silent, sender_clock_leaps],
 }

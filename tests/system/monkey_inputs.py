@@ -29,7 +29,7 @@ class Sensor:
         self.sent, self.pace, self.skew_ns = 0, 1.0, 0
         self._seq, self._lock, self._is_closed = 0, threading.Lock(), False
         self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self.client.reconnect_delay_set(0.05, 0.2)
+        self.client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         self._thread = threading.Thread(target=self._run, daemon=True)

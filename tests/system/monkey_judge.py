@@ -8,8 +8,9 @@ import msgspec
 
 SLACK_NS = 500_000_000  # from the daemon's socket to the stranger's callback, on a machine that has much else to do
 BLINK_NS = 50_000_000  # around a SIGSTOP or a SIGKILL: when exactly the process stood is not known better
-SETTLED_S = 5.0  # of a run, before its memory is looked at
-RSS_KB, RSS_SHARE = 3_000, 0.02  # growth of a run's memory from its first third to its last
+SETTLED_S = 60.0  # of a run: so long its memory fills, by 8 MB of 160
+RSS_KB, YOUNG_KB = 3_000, 12_000  # growth of a run's memory from its first third to its last; of one that has not settled
+STARTED_S = 8.0
 FDS = 2
 
 
@@ -70,8 +71,8 @@ class Heard:
 
 
 def balance(status: dict[str, Any]) -> list[str]:
-    """Sums of a status that do not come out."""
-    found = []
+    """Sums of a status that do not come out, and a state that nobody keeps."""
+    found = [] if "checkpoint" in status else ["checkpoint: none is kept"]
     alerts = status["alerts"]
     if alerts["accepted"] != sum(alerts[key] for key in ("delivered", "waiting", "in_flight", "evicted")):
         found.append(f"alerts: {alerts}")
@@ -113,8 +114,8 @@ class Commands(msgspec.Struct):
     forged: list[str] = []
 
 
-def judge_commands(heard: Heard, lives: list[Life], windows: list[Window], budget_ms: float, ttl_ns: int) -> Commands:
-    """Stale: later than its life (or decided later than the budget) without a link that stood. Forged: of no run, twice, or of the dead."""
+def judge_commands(heard: Heard, lives: list[Life], windows: list[Window], oldest_ms: float, ttl_ns: int) -> Commands:
+    """Stale: on a sample older than ``oldest_ms``, or late without a link that stood. Forged: of no run, twice, of the dead."""
     out = Commands(arrived=len(heard.commands))
     owner = {boot: life for life in lives for boot in life.boots}
     stood = [one for one in windows if one.kind in ("broker stopped", "link held", "judge late")]
@@ -128,7 +129,7 @@ def judge_commands(heard: Heard, lives: list[Life], windows: list[Window], budge
         seen.add(one.id)
         late = one.arrived_ns - one.issued_ns > one.ttl_ns + SLACK_NS
         through = any(window.begin_ns + one.ttl_ns + SLACK_NS < one.arrived_ns < window.end_ns for window in cut)
-        if one.age_ms > budget_ms or through:
+        if one.age_ms > oldest_ms or through:
             out.stale.append(f"{one.id} age {one.age_ms} ms{', through a cut link' if through else ''}")
         elif late and any(window.begin_ns - one.ttl_ns <= one.issued_ns <= window.end_ns for window in stood):
             out.held_back += 1
@@ -144,19 +145,28 @@ def _stop_of(one: Told, windows: list[Window], stops: dict[int, int]) -> int | N
     return next((i for i, n in stops.items() if n == 0 and abs(one.issued_ns - windows[i].begin_ns) < BLINK_NS), None)
 
 
-def growth(samples: list[Any], settled_s: float = SETTLED_S) -> tuple[float, float, float, float]:
-    """Medians of the first and of the last third of a run: (kB before, kB after, descriptors before, after)."""
-    kept = [one for one in samples if one.at_s - samples[0].at_s >= settled_s]
+class Growth(msgspec.Struct):
+    """Medians of the first third of a run and of its last."""
+
+    rss_kb: tuple[float, float]
+    fds: tuple[float, float]
+    has_settled: bool
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether memory and descriptors stayed as they were."""
+        most_kb = RSS_KB if self.has_settled else YOUNG_KB
+        return self.rss_kb[1] - self.rss_kb[0] <= most_kb and self.fds[1] - self.fds[0] <= FDS
+
+
+def growth(samples: list[Any]) -> Growth:
+    """Of one run; what came before it had settled is left out, if it lived long enough for that."""
+    last_s, first_s = samples[-1].at_s, samples[0].at_s
+    has_settled = last_s - first_s > 2 * SETTLED_S
+    kept = [one for one in samples if one.at_s - first_s >= (SETTLED_S if has_settled else STARTED_S)]
     if len(kept) < 6:
         raise ValueError(f"{len(kept)} samples are too few")
-    third = len(kept) // 3
+    third, middle = len(kept) // 3, statistics.median
     first, last = kept[:third], kept[-third:]
-    middle = statistics.median
-    rss = middle(one.rss_kb for one in first), middle(one.rss_kb for one in last)
-    return *rss, middle(one.fds for one in first), middle(one.fds for one in last)
-
-
-def is_flat(grown: tuple[float, float, float, float]) -> bool:
-    """Whether memory and descriptors stayed as they were."""
-    before_kb, after_kb, fds_before, fds_after = grown
-    return after_kb - before_kb <= max(RSS_KB, before_kb * RSS_SHARE) and fds_after - fds_before <= FDS
+    rss_kb = middle(one.rss_kb for one in first), middle(one.rss_kb for one in last)
+    return Growth(rss_kb, (middle(one.fds for one in first), middle(one.fds for one in last)), has_settled)

@@ -36,11 +36,12 @@ class Proxy:
     """Listens on ``port`` and passes on to ``target``.
 
     Attributes:
+        mode: see ``turn``.
         is_shut: new connections are reset, whatever the mode: for a broker whose readers are not back yet.
     """
 
     def __init__(self, target: int) -> None:
-        self._target, self._mode, self.is_shut = target, "pass", False
+        self._target, self.mode, self.is_shut = target, "pass", False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)  # inherited by what it accepts
         self.port = int(self._listener.getsockname()[1])
@@ -52,10 +53,11 @@ class Proxy:
     def turn(self, mode: str) -> None:
         """``pass``; ``hold``: nothing is read, what was read waits; ``drop``: everything is read and lost; ``reset``: RST to everybody.
 
-        After ``drop`` the connections are cut: a stream with a hole in it is no stream.
+        ``hold away`` and ``drop away`` do it to what leaves the near side alone, which goes on to hear. After a ``drop`` the connections
+        are cut: a stream with a hole in it is no stream.
         """
-        was, self._mode = self._mode, mode
-        self._is_cut |= mode == "reset" or was == "drop"
+        was, self.mode = self.mode, mode
+        self._is_cut |= mode == "reset" or was.startswith("drop")
 
     def cut(self) -> None:
         """RST to everybody, once."""
@@ -79,10 +81,11 @@ class Proxy:
 
     def _turn(self) -> None:
         wants, has = [self._listener], []
-        if self._mode != "hold":
+        if self.mode != "hold":
             for pair in self._pairs:
-                wants += [one for one, _, away in pair.sides() if len(away) < CHUNK]
-                has += [one for one, waiting, _ in pair.sides() if waiting]
+                is_deaf = self.mode == "hold away"
+                wants += [one for one, _, away in pair.sides() if len(away) < CHUNK and not (is_deaf and one is pair.near)]
+                has += [one for one, waiting, _ in pair.sides() if waiting and not (is_deaf and one is pair.far)]
         readable, writable, _ = select.select(wants, has, [], LOOK_S)
         if self._listener in readable:
             self._accept()
@@ -99,7 +102,7 @@ class Proxy:
                 data = one.recv(CHUNK)
                 if not data:
                     raise ConnectionResetError
-                if self._mode == "pass":
+                if self.mode in ("pass", "hold away") or (self.mode == "drop away" and one is pair.far):
                     away.extend(data)
             if one in writable:
                 del waiting[: one.send(waiting)]
@@ -108,10 +111,10 @@ class Proxy:
         near, _ = self._listener.accept()
         near.setblocking(False)
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.is_shut or self._mode == "reset":
+        if self.is_shut or self.mode == "reset":
             return _Pair(near, None).cut()
         far = None
-        if self._mode != "drop":
+        if not self.mode.startswith("drop"):
             try:
                 far = socket.create_connection(("127.0.0.1", self._target), 1)
             except OSError:  # the broker is dead

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
@@ -21,7 +22,7 @@ from tests.broker import Mosquitto
 from tests.system.monkey_inputs import RATE_HZ
 from tests.system.monkey_judge import Heard, Life, balance
 
-TTL_MS, BUDGET_MS, HOP = 500, 200, 10
+TTL_MS, BUDGET_MS, MAX_AGE_MS, HOP = 500, 200, 500, 10
 
 PIPELINE = """
 name = "monkey"
@@ -48,7 +49,7 @@ max_bytes = 4096
 range = {{ x = [-10, 10] }}
 lateness_ms = 20
 max_gap_ms = {max_gap_ms}
-max_age_ms = 2000
+max_age_ms = {max_age_ms}
 
 [streams.fix]
 topic = "serial/{{device}}/fix"
@@ -113,12 +114,12 @@ class Reader:
     """A stranger with a session that the broker keeps: QoS 1, straight to the broker, never touched by the monkey."""
 
     def __init__(self, port: int, heard: Heard) -> None:
-        self.heard, self.status, self.status_ns, self.is_subscribed = heard, {}, 0, False
+        self.heard, self.status, self.status_ns, self.is_subscribed = heard, dict[str, Any](), 0, False
         self._client = paho.Client(CallbackAPIVersion.VERSION2, "stranger", protocol=paho.MQTTv5)
-        self._client.reconnect_delay_set(0.05, 0.2)
+        self._client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]
         self._client.on_message, self._client.on_connect = self._hear, self._connected
         self._client.on_subscribe, self._client.on_disconnect = self._subscribed, self._lost
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 86_400
         self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
         self._client.loop_start()
@@ -228,7 +229,7 @@ class Daemon:
 
 def pipeline(url: str, line: str, max_gap_ms: int = 500) -> str:
     """The file; the gap is what a reload changes."""
-    terms = {"ttl_ms": TTL_MS, "budget_ms": BUDGET_MS, "rate_hz": RATE_HZ, "hop": HOP}
+    terms = {"ttl_ms": TTL_MS, "budget_ms": BUDGET_MS, "max_age_ms": MAX_AGE_MS, "rate_hz": RATE_HZ, "hop": HOP}
     return PIPELINE.format(url=url, line=line, max_gap_ms=max_gap_ms, **terms)
 
 
