@@ -17,6 +17,7 @@ hypothesis.settings.load_profile("edge")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="fail when any test is skipped")
     parser.addoption("--kills", type=int, default=20, help="how often tests/system kills the daemon while it sends alerts")
+    parser.addoption("--fault-table", action="store_true", help="write what tests/system/faults saw into docs/reliability.md")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
