@@ -207,7 +207,7 @@ class Site:
         if self.sensor is not None:
             self.sensor.close()
             self.sensor = None
-        until(lambda: self._is_empty(), lambda: str(self.status()))
+        until(self._is_empty, lambda: str(self.status()))
         code = self.edge.stop(timeout_s=20)
         assert code == 0, self.said()[-2000:]
 
