@@ -8,7 +8,7 @@ from pathlib import Path
 from edge.build.outbox import state_path
 from edge.config.types import RuntimeConfig
 from edge.daemon.keeper import Keeper
-from edge.pipeline.checkpoint import put
+from edge.pipeline.checkpoint import put, put_whole
 from edge.pipeline.recipe import Pipeline
 from edge.store.checkpoint import Checkpoint, CheckpointWriter, read
 
@@ -49,6 +49,7 @@ def _restore(pipeline: Pipeline, found: Checkpoint, path: Path, max_age_s: float
     devices = list(found.lanes)[: len(pipeline.lanes.devices)]
     for device in devices:
         refused |= put(pipeline, device, found.lanes[device], time.monotonic_ns(), is_same_clock=found.is_same_boot)
+    refused |= put_whole(pipeline, found.whole, time.monotonic_ns())
     _log.info("checkpoint: %d devices go on where they were %.1f s ago", len(devices), age_s)
     for name, why in refused.items():
         _log.warning("checkpoint: %s starts anew: %s", name, why)

@@ -68,7 +68,7 @@ def admit(
         report("features", f"the pipeline computes the {len(manifest.features)} that the model was trained on")
     budget_ns = manifest.budget_ns if budget_ns is None else min(budget_ns, manifest.budget_ns)
     golden = read_golden_of(bundle)
-    states = States(manifest.states, lanes) if manifest.states else None
+    states = States.of(manifest, lanes)
     tensors = Tensors.of(manifest)
     sessions = {
         variant.name: Session(bundle.files[variant.file], bundle.where(variant.file), tensors, states) for variant in manifest.variants

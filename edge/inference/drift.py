@@ -1,22 +1,32 @@
 """Whether features and scores still look as they did in training. Owns windows and what is counted; reads no clock, sends nothing."""
 
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge.inference.drift_bins import Bins, bins_of
-from edge.inference.drift_judge import BATCHES, DriftEvent, DriftSettings, Judge, Window
+from edge.inference.drift_judge import BATCHES, DriftEvent, DriftSettings, Judge, JudgeState, Window
 from edge.inference.drift_test import Measured
 from edge.inference.manifest import Manifest, Reference
+from edge.inference.parts import joined, parted
 from edge.kernels.drift import close_batch, count_values
 
 __all__ = ["BATCHES", "DriftEvent", "DriftMonitor", "DriftSettings"]
 _BLOCK = 32  # frames that are counted by one call: 64 values cost 2.6 us in a call of their own and 0.4 us in one of 32
 _TOP = 10
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    counts: tuple[int, int, int, int]  # frames, of the batch, batches, where the window began
+    ages_ns: tuple[int, int]  # of the batch and the window
+    arrays: bytes
+    judge: JudgeState
 
 
 class DriftMonitor:
@@ -135,6 +145,51 @@ class DriftMonitor:
         if self._batches == BATCHES:
             self._end_window(now_ns)
         return []
+
+    @property
+    def digest(self) -> bytes:
+        """Sha256 of the references and of when it is drift: what was counted against others says nothing here."""
+        bins = self._bins
+        told = msgspec.json.encode([self.names, self._features, BATCHES, self.settings])
+        return hashlib.sha256(told + joined((bins.edges, bins.shares, bins.used, bins.slack, bins.is_constant))).digest()
+
+    def save(self, now_ns: int) -> bytes | None:
+        """What was counted; None while a window is being judged, which takes a few frames.
+
+        Args:
+            now_ns: of the clock of ``look``.
+        """
+        if self._steps is not None:
+            return None
+        self._count()
+        began = self._batch_ns_began, self._window_ns_began
+        counts = self.frames, self._in_batch, self._batches, self._window_began
+        ages_ns = (now_ns - began[0], now_ns - began[1]) if began[0] >= 0 else (-1, -1)
+        return msgspec.msgpack.encode(_Saved(counts, ages_ns, joined(self._arrays()), self._judge.save()))
+
+    def restore(self, state: bytes, now_ns: int) -> None:
+        """Go on from what was saved with an equal ``digest``; the time between does not count.
+
+        Args:
+            state: as ``save`` gave it.
+            now_ns: of the clock of ``look``, which may be another one than before.
+
+        Raises:
+            ValueError: it does not fit; nothing has changed.
+        """
+        try:
+            saved = msgspec.msgpack.decode(state, type=_Saved)
+        except (msgspec.DecodeError, RecursionError) as fault:
+            raise ValueError(f"not what was counted: {fault}") from None
+        arrays = parted(saved.arrays, self._arrays())
+        self._judge.restore(saved.judge)
+        for array, found in zip(self._arrays(), arrays, strict=True):
+            array[:] = found
+        self.frames, self._in_batch, self._batches, self._window_began = saved.counts
+        self._batch_ns_began, self._window_ns_began = (now_ns - age_ns if age_ns >= 0 else -1 for age_ns in saved.ages_ns)
+
+    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return self._counts, self._sums, self._seen, self.odd, self._odd_before
 
     def summary(self) -> dict[str, Any]:
         """Totals, and the features that are farthest from their reference; small enough for the status."""

@@ -4,7 +4,7 @@ A window is judged in a few steps, one a frame: at once it would hold up one fra
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edge.inference.drift_bins import Bins
 from edge.inference.drift_test import Floats, Measured, dependence, measure, needed, spend, weigh
+from edge.inference.parts import joined, parted
 
 BATCHES = 20
 _MEMORY = 0.1  # weight of the newest pair of windows in what is known of their restlessness
@@ -83,6 +84,20 @@ class Window(msgspec.Struct, frozen=True):
     span_ns: int
 
 
+class JudgeState(msgspec.Struct, array_like=True):
+    """What a judge knows.
+
+    Args:
+        counts: windows, alarms, and alarms that ended.
+        raised_by: what each running alarm is told by.
+        arrays: of each feature and score, one after the other.
+    """
+
+    counts: tuple[int, int, int]
+    raised_by: dict[int, str]
+    arrays: bytes
+
+
 class Judge:
     """Compares windows with their reference.
 
@@ -111,6 +126,26 @@ class Judge:
         self._restless = np.zeros(rows)
         self._pairs = np.zeros(rows, np.int64)
         self._former = np.full((rows, width), np.nan)  # shares of the window before
+
+    def save(self) -> "JudgeState":
+        """What it knows between two windows, but for what the last one showed."""
+        return JudgeState((self.windows, self.raised, self.cleared), self._raised_by, joined(self._arrays()))
+
+    def restore(self, state: "JudgeState") -> None:
+        """Go on from what was saved with the same references.
+
+        Raises:
+            ValueError: it does not fit; nothing has changed.
+        """
+        arrays = parted(state.arrays, self._arrays())
+        if set(np.flatnonzero(arrays[0]).tolist()) != state.raised_by.keys():
+            raise ValueError("alarms without their reason")
+        self.is_drifting, self._streak, self._since, self._restless, self._pairs, self._former = arrays
+        self._raised_by = dict(state.raised_by)
+        self.windows, self.raised, self.cleared = state.counts
+
+    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return self.is_drifting, self._streak, self._since, self._restless, self._pairs, self._former
 
     def steps(self, window: Window) -> Iterator[list[DriftEvent]]:
         """Judge a window, a step a time; what began and what ended comes with one of them."""

@@ -46,7 +46,7 @@ def load_proved(folder: Path, proof: Proof, lanes: int) -> Inference:
     if hashlib.sha256(data).hexdigest() != proof.manifest_sha256:
         raise BundleError(f"{home / MANIFEST}: was changed after it had been proved; activate the version again")
     manifest = parse(data, str(home / MANIFEST))
-    states = States(manifest.states, lanes) if manifest.states else None
+    states = States.of(manifest, lanes)
     golden_file = manifest.golden.file
     bundle = Bundle(home, manifest, {golden_file: read_hashed(home, golden_file, manifest.files[golden_file])}, proof.manifest_sha256)
     rows = read_golden_of(bundle).inputs

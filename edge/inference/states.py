@@ -4,15 +4,19 @@ All states of a lane lie in one piece, so that one copy lays them out and one ke
 vector, where an array for each state took 10 us.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.inference.manifest import State
+from edge.inference.manifest import Manifest, State
+from edge.inference.parts import seal, unseal
 
+_SAVED = 1  # version of what is saved of a lane
 _ALIGNED = 64  # bytes; every state begins on such a place
 
 
@@ -22,12 +26,14 @@ class States:
     Args:
         states: of the manifest.
         lanes: devices.
+        owner: whose they are: what was saved under another one is not taken.
 
     Attributes:
         taken, given: what a graph reads and writes, one array a state; sessions bind them.
     """
 
-    def __init__(self, states: Sequence[State], lanes: int) -> None:
+    def __init__(self, states: Sequence[State], lanes: int, owner: bytes = b"") -> None:
+        self._digest = hashlib.sha256(owner + msgspec.json.encode(list(states))).digest()
         places, checked, size = _laid_out(states)
         taken, given = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
         kept = np.zeros((lanes, size), np.uint8)
@@ -42,6 +48,12 @@ class States:
         numbers: list[npt.NDArray[Any]] = [given[first:last].view(dtype) for first, last, dtype in checked]
         self._checks = [(array, np.empty(array.shape, np.bool_)) for array in numbers]
 
+    @classmethod
+    def of(cls, manifest: Manifest, lanes: int) -> "States | None":
+        """The states of a version of a model; None where it has none."""
+        owner = msgspec.json.encode([manifest.name, manifest.version, manifest.files])  # its weights with it: they are hashes
+        return cls(manifest.states, lanes, owner) if manifest.states else None
+
     def take(self, lane: int) -> None:
         """Lay out what a lane carries, for a graph to read."""
         self._to[:] = self._lanes[lane]
@@ -54,6 +66,18 @@ class States:
                 return False
         self._lanes[lane][:] = self._from
         return True
+
+    def save(self, lane: int) -> bytes:
+        """What a lane carries: a version, the digest of model, version and layout, a checksum, and the bytes."""
+        return seal(_SAVED, self._digest, bytes(self._lanes[lane]))
+
+    def restore(self, lane: int, state: bytes) -> None:
+        """Let a lane carry on what was saved.
+
+        Raises:
+            ValueError: it is damaged, or of another model, version or layout; nothing has changed.
+        """
+        self._lanes[lane][:] = unseal(_SAVED, self._digest, state, "state of the model")
 
     def reset(self, lane: int) -> None:
         """A lane begins anew, with zeros."""

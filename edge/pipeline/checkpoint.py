@@ -2,7 +2,7 @@
 
 Each part has its own version, the digest of its layout and a checksum (see ``save`` of each room); a part that does not fit is left out,
 and its room starts anew. No pickle. What alert rules have said is not taken from here but from the outbox, which stores it with the alert.
-Outputs are never part of it: they are disarmed at every start.
+What is counted against a model's references belongs to no device. Outputs are never part of it: they are disarmed at every start.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edge.inference.states import States
 from edge.messages import Block
 from edge.pipeline.align import Aligner
 from edge.pipeline.intake import ScanIntake, TelemetryIntake
@@ -27,6 +28,12 @@ class _Aligned(msgspec.Struct, array_like=True):
     channels: list[int]
     last: int
     waiting: list[_Row]
+
+
+class _Carried(msgspec.Struct, array_like=True):
+    version: int
+    stamp_ns: int | None  # of the last decision
+    states: bytes
 
 
 class _Motion(msgspec.Struct, array_like=True):
@@ -51,7 +58,43 @@ def take(pipeline: Pipeline, lane: int) -> Parts:
             parts[f"ego {intake.name}"] = _take_motion(intake.work.ego, lane)
     if pipeline.aligner is not None:
         parts["aligner"] = _take_aligned(pipeline, pipeline.aligner, lane)
+    if (states := _states(pipeline, lane)) is not None:
+        stamp_ns = pipeline.decisions.stamps.get(lane)
+        parts["model"] = msgspec.msgpack.encode(_Carried(VERSION, stamp_ns, states.save(lane)))
     return parts
+
+
+def take_whole(pipeline: Pipeline, now_ns: int) -> Parts:
+    """What belongs to no device, between two frames; without what cannot be taken just now.
+
+    Args:
+        pipeline: at work.
+        now_ns: CLOCK_MONOTONIC.
+    """
+    watch = pipeline.decisions.monitoring
+    counted = watch.save(now_ns) if watch is not None else None
+    return {} if counted is None else {"drift": counted}
+
+
+def put_whole(pipeline: Pipeline, parts: Mapping[str, bytes], now_ns: int) -> dict[str, str]:
+    """Put back what ``take_whole`` gave.
+
+    Args:
+        pipeline: warm, and not at work yet.
+        parts: of it.
+        now_ns: CLOCK_MONOTONIC, which may have begun anew.
+
+    Returns:
+        Why parts were left out, by part.
+    """
+    watch = pipeline.decisions.monitoring
+    if watch is None or "drift" not in parts:
+        return {}
+    try:
+        watch.restore(parts["drift"], now_ns)
+    except ValueError as fault:
+        return {"drift": str(fault)}
+    return {}
 
 
 def put(pipeline: Pipeline, device: str, parts: Mapping[str, bytes], now_ns: int, *, is_same_clock: bool) -> dict[str, str]:
@@ -95,7 +138,22 @@ def _rooms(pipeline: Pipeline, lane: int, *, is_same_clock: bool) -> dict[str, C
             rooms |= _scan_rooms(intake, lane)
     if pipeline.aligner is not None:
         rooms["aligner"] = lambda state: _put_aligned(pipeline, lane, state)
+    if (states := _states(pipeline, lane)) is not None:
+        rooms["model"] = lambda state: _put_carried(pipeline, states, lane, state)
     return rooms
+
+
+def _states(pipeline: Pipeline, lane: int) -> States | None:
+    """Of the model that answers a lane; None where it carries nothing."""
+    deployment = pipeline.decisions.host.at(lane)
+    return deployment.model.states if deployment is not None else None
+
+
+def _put_carried(pipeline: Pipeline, states: States, lane: int, state: bytes) -> None:
+    saved: _Carried = _decoded(state, _Carried)
+    states.restore(lane, saved.states)
+    if saved.stamp_ns is not None:  # without it, the first decision would be one after a gap
+        pipeline.decisions.stamps[lane] = saved.stamp_ns
 
 
 def _scan_rooms(intake: ScanIntake, lane: int) -> dict[str, Callable[[bytes], None]]:

@@ -61,7 +61,7 @@ class Decisions:
         self.kept: list[Prediction] | None = None
         self.emit: Callable[[list[Outgoing]], None] | None = None
         self.monitoring: Monitoring | None = None
-        self._stamps: dict[int, int] = {}  # of the last decision of each lane, where a model may carry states
+        self.stamps: dict[int, int] = {}  # of the last decision of each lane, where a model may carry states
         self._begun: dict[int, int] = {}  # how often what a lane's states belong to began anew
         self.made = self.raised = self.cleared = self.commands = 0
         self.skipped: Counter = {}
@@ -185,12 +185,12 @@ class Decisions:
 
     def _look_for_gap(self, states: States | None, moment: Moment) -> None:
         """After a gap, or with a clock set back, what a model carries on belongs to another time; so it does with another device."""
-        last_ns = self._stamps.get(moment.lane)
+        last_ns = self.stamps.get(moment.lane)
         if last_ns is None or not 0 <= moment.stamp_ns - last_ns <= self.policy.gap_ns:
             self._begun[moment.lane] = self._begun.get(moment.lane, 0) + 1
             if states is not None:
                 states.reset(moment.lane)
-        self._stamps[moment.lane] = moment.stamp_ns
+        self.stamps[moment.lane] = moment.stamp_ns
 
     def send_safe(self, commands: Sequence[Command], out: list[Outgoing]) -> None:
         """Encode safe-state commands; they do not belong to a frame, so only their own life limits them."""
@@ -203,7 +203,7 @@ class Decisions:
         """The device gives up its lane: safe values if its outputs were live, and nothing is remembered."""
         self.send_safe(self.envelope.release(lane, device, now_ns), out)
         self.policy.reset(lane)
-        self._stamps.pop(lane, None)
+        self.stamps.pop(lane, None)
         self.host.forget(lane)
         if self.monitoring is not None:
             self.monitoring.forget(lane)

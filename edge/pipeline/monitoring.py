@@ -1,5 +1,6 @@
 """What watches a model from beside the road of a frame: drift, and labels. Owns what is told of them; decides nothing."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -8,15 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.inference.drift import DriftEvent, DriftMonitor
+from edge.inference.parts import seal, unseal
 from edge.messages import Origin, Outgoing, RawMessage, Severity
 from edge.pipeline.labels import Labels
 from edge.pipeline.lanes import Lanes
 from edge.pipeline.moment import Moment
 from edge.topics import TopicTemplate
 
+_SAVED = 1  # version of what is saved
+
 
 class _Announces(Protocol):
     def announce(self, name: str, severity: Severity, detail: str, origin: Origin, topic: str) -> Outgoing: ...
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    counted: bytes
+    raised: list[DriftEvent]
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -96,6 +105,41 @@ class Monitoring:
         """What drift of features or scores that began says of the model, once; "" for nothing new."""
         said, self._drift = self._drift, ""
         return said
+
+    def save(self, now_ns: int) -> bytes | None:
+        """What was counted against the references, and which alarms are on; None where there is nothing of it, or not between two frames.
+
+        Args:
+            now_ns: CLOCK_MONOTONIC.
+        """
+        counted = self.drift.save(now_ns) if self.drift is not None else None
+        if counted is None:
+            return None
+        raised = [event for event in self._raised.values() if event.kind != "error"]
+        return seal(_SAVED, self._digest(), msgspec.msgpack.encode(_Saved(counted, raised)))
+
+    def restore(self, part: bytes, now_ns: int) -> None:
+        """Go on from what was saved of the same version with the same references.
+
+        Args:
+            part: as ``save`` gave it.
+            now_ns: CLOCK_MONOTONIC.
+
+        Raises:
+            ValueError: it does not fit; nothing has changed.
+        """
+        if self.drift is None:
+            return
+        try:
+            saved = msgspec.msgpack.decode(unseal(_SAVED, self._digest(), part, "drift"), type=_Saved)
+        except (msgspec.DecodeError, RecursionError) as fault:
+            raise ValueError(f"the drift is damaged: {fault}") from None
+        self.drift.restore(saved.counted, now_ns)
+        self._raised |= {(event.kind, event.name): event for event in saved.raised}
+
+    def _digest(self) -> bytes:
+        digest = self.drift.digest if self.drift is not None else b""
+        return hashlib.sha256(self.version.encode() + digest).digest()
 
     def end(self, announces: _Announces, out: list[Outgoing]) -> None:
         """Another version is watched from now on: what was raised is over, for nobody looks any more."""

@@ -34,6 +34,7 @@ class Checkpoint(msgspec.Struct):
         name: of the pipeline.
         boot_ns, kernel, wall_ns: when it was taken: CLOCK_BOOTTIME, which start of the machine, Unix time.
         lanes: parts by device.
+        whole: parts that belong to no device; a file of before there were any has none.
     """
 
     name: str
@@ -41,11 +42,12 @@ class Checkpoint(msgspec.Struct):
     kernel: str
     wall_ns: int
     lanes: dict[str, dict[str, bytes]]
+    whole: dict[str, bytes] = {}
 
     @classmethod
-    def of(cls, name: str, lanes: dict[str, dict[str, bytes]]) -> "Checkpoint":
+    def of(cls, name: str, lanes: dict[str, dict[str, bytes]], whole: dict[str, bytes] | None = None) -> "Checkpoint":
         """Taken now."""
-        return cls(name, boottime_ns(), kernel_id(), time.time_ns(), lanes)
+        return cls(name, boottime_ns(), kernel_id(), time.time_ns(), lanes, whole or {})
 
     @property
     def is_same_boot(self) -> bool:
