@@ -130,7 +130,7 @@ def until(condition, what="", timeout_s=TIMEOUT_S):
 class Edge:
     """`edge run` with a notify socket of ours."""
 
-    def __init__(self, tmp_path, broker, text=PIPELINE, *, wait=True):
+    def __init__(self, tmp_path, broker, text=PIPELINE, *, wait=True, options=()):
         self.file = tmp_path / "pipeline.toml"
         self.file.write_text(text)
         self.log = tmp_path / "edge.log"
@@ -139,7 +139,7 @@ class Edge:
         self.notify.settimeout(0.05)
         self.notes = []
         env = {**os.environ, "NOTIFY_SOCKET": self.notify.getsockname(), "WATCHDOG_USEC": "400000"}
-        command = [sys.executable, "-m", "edge", "run", str(self.file), "--broker-url", broker.url]
+        command = [sys.executable, "-m", "edge", "run", str(self.file), "--broker-url", broker.url, *options]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         if wait:

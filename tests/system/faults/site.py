@@ -156,12 +156,12 @@ class Site:
         """The daemon of now."""
         return self.edges[-1]
 
-    def start(self, wait=True):
+    def start(self, wait=True, options=()):
         """A daemon (again); its log goes on in a new file."""
         folder = self.folder / f"run-{len(self.edges)}"
         folder.mkdir()
         text = self.text.replace('"alerts.db"', f'"{self.folder}/alerts.db"').replace('path = "state"', f'path = "{self.folder}/state"')
-        self.edges.append(Edge(folder, self.proxy or self.broker, text, wait=wait))
+        self.edges.append(Edge(folder, self.proxy or self.broker, text, wait=wait, options=options))
         return self.edge
 
     def kill(self):
@@ -223,9 +223,10 @@ class Site:
         boots = set(re.findall(r"boot id (\w+)", self.said()))
         numbers = collections.defaultdict(set)
         for alert in self.peer.json("alerts"):
-            boot, _, number = alert["id"].partition("-a")
+            boot, kind, number = re.fullmatch(r"(\w+)-([a-z])(\d+)", alert["id"]).groups()
             assert boot in boots, f"{alert['id']} is of nobody"
-            numbers[boot].add(int(number))
+            if kind == "a":  # the others are the daemon's own, about itself
+                numbers[boot].add(int(number))
         holes = [f"{boot}-a{n}" for boot, found in numbers.items() for n in range(1, max(found) + 1) if n not in found]
         left = stored(self.folder / "alerts.db", self.folder / "copy") if (self.folder / "alerts.db").exists() else []
         lost = sorted({*holes, *(set(left) - set(ids))})
