@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from tests.system import monkey_judge as judge
-from tests.system.monkey_faults import FAULTS, Ends
+from tests.system.monkey_faults import FAULTS, Ends, pranks
 from tests.system.monkey_inputs import Gps, Sensor
 from tests.system.monkey_proxy import Proxy
 from tests.system.monkey_stage import BUDGET_MS, MAX_AGE_MS, TTL_MS, Daemon, KeptMosquitto, Reader, Sample, copy_of, pipeline, sample
@@ -111,10 +111,9 @@ class Stage:
         healed_ns = time.time_ns()
         is_back = lambda: min(self.heard.last_alert_ns, self.heard.last_command_ns()) > healed_ns  # noqa: E731
         self.wait_for(is_back, "nothing came after everything was healed")
-        took_s = (time.time_ns() - healed_ns) * 1e-9
         for one in ends:
             self.wait_for(one, "a fault left something behind")
-        return took_s
+        return (time.time_ns() - healed_ns) * 1e-9
 
     def kill(self) -> None:
         """Kill the daemon and look what its outbox holds."""
@@ -175,44 +174,40 @@ class Stage:
                 self.samples[self.daemon.life.pid].append(now)
 
 
-def play(stage: Stage, seconds: float, rng: random.Random, found: Found) -> None:
+def play(stage: Stage, seconds: float, found: Found, tell: Callable[[str], None]) -> None:
     """Faults, one or two at once, until the time is over."""
     end = time.monotonic() + seconds
-    kinds: list[str] = []
-    longest_s = min(LONGEST_S, seconds / 10)
-    while time.monotonic() < end:
-        time.sleep(rng.uniform(0.2, 2.0))
-        victims = rng.sample(sorted(FAULTS), 2 if rng.random() < 0.25 else 1)
-        chosen = [rng.choice(FAULTS[victim]) for victim in victims]
-        name = " and ".join(one.__name__.replace("_", " ") for one in chosen)
-        going = []
-        for one in chosen:
-            fault = one(stage, rng)
+    known = {one.__name__: one for several in FAULTS.values() for one in several}
+    for prank in pranks(found.seed, min(LONGEST_S, seconds / 10)):
+        if time.monotonic() > end:
+            return
+        time.sleep(prank.pause_s)
+        going, ends = [], []
+        for name, seed, lasts_s in zip(prank.names, prank.seeds, prank.lasts_s, strict=True):
+            fault = known[name](stage, random.Random(seed))
             next(fault)
             going.append(fault)
-            time.sleep(rng.uniform(0.1, longest_s) * rng.random())
-        ends = []
+            time.sleep(lasts_s)
         for fault in going:
             try:
                 next(fault)
             except StopIteration as over:
                 ends.append(over.value or (lambda: True))
         took_s = stage.recover(ends)
-        kinds.append(name)
-        found.recovery_s.setdefault(name if len(chosen) == 1 else "two at once", []).append(took_s)
-        if "-v" in sys.argv:
-            print(f"{time.monotonic():.1f} {name}: {took_s:.2f} s", file=sys.stderr)  # noqa: T201
-    found.faults = len(kinds)
+        found.faults += len(going)
+        words = " and ".join(prank.names).replace("_", " ")
+        found.recovery_s.setdefault(words if len(going) == 1 else "two at once", []).append(took_s)
+        tell(f"{words}: back after {took_s:.2f} s")
 
 
-def run(folder: Path, seconds: float, seed: int) -> Found:
+def run(folder: Path, seconds: float, seed: int, tell: Callable[[str], None] = lambda _line: None) -> Found:
     """Play for so long, heal, and judge."""
     found, stage = Found(seed), Stage(folder)
     started_s = time.monotonic()
     try:
         stage.daemon.start()
         stage.recover([])
-        play(stage, seconds, random.Random(seed), found)
+        play(stage, seconds, found, tell)
         found.wrong = stage.finish()
     except AssertionError as fault:  # what is there is judged all the same
         found.wrong = [*found.wrong, str(fault)]
@@ -231,7 +226,6 @@ def conclude(found: Found, stage: Stage) -> Found:
     found.alerts_stored_at_kills, found.retained, found.unbalanced = stage.stored_at_kills, heard.retained, heard.unbalanced
     found.runs, found.sent, found.statuses = len(lives), stage.sensor.sent, heard.statuses
     longest = max(stage.samples.values(), key=len)
-    (stage.daemon.file.parent / "samples.json").write_bytes(msgspec.json.encode(longest))
     found.run_s = round(longest[-1].at_s - longest[0].at_s, 1)
     if found.run_s > 2 * judge.STARTED_S:
         found.memory = judge.growth(longest)
@@ -276,15 +270,21 @@ def main() -> int:
     options.add_argument("--keep", type=Path, help="keep logs and files in this folder")
     options.add_argument("-v", action="store_true", help="every fault when it is over")
     given = options.parse_args()
+    started_s = time.monotonic()
+
+    def tell(line: str) -> None:
+        if given.v:
+            print(f"{time.monotonic() - started_s:.1f} s: {line}", file=sys.stderr)  # noqa: T201
+
     with tempfile.TemporaryDirectory() as name:
         folder = given.keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        found = run(folder, given.seconds, given.seed)
+        found = run(folder, given.seconds, given.seed, tell)
     print(report(found))  # noqa: T201
     wrong = found.faulty()
     for one in wrong[:50]:
         print(f"WRONG: {one}")  # noqa: T201
-    print(f"seed {given.seed}: {'FAILED' if wrong else 'passed'}")  # noqa: T201
+    print(f"--seconds {given.seconds:g} --seed {given.seed}: {'FAILED' if wrong else 'passed'}")  # noqa: T201
     return bool(wrong)
 
 

@@ -6,8 +6,10 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+
+import msgspec
 
 from tests.system.monkey_stage import pipeline
 
@@ -206,3 +208,22 @@ FAULTS: dict[str, list[Callable[..., Fault]]] = {  # by whom they befall: two at
     "link": [link_held, link_held_one_way, link_dropped, link_dropped_one_way, link_reset, link_cut],
     "sensor": [input_corrupt, input_flood, input_silent, sender_clock_leaps],
 }
+
+
+class Prank(msgspec.Struct, frozen=True):
+    """After a pause, one or two faults, each with a seed of its own and a while until the next thing happens."""
+
+    pause_s: float
+    names: tuple[str, ...]
+    seeds: tuple[int, ...]
+    lasts_s: tuple[float, ...]
+
+
+def pranks(seed: int, longest_s: float) -> Iterator[Prank]:
+    """What a seed has in store; the machine has no say in it."""
+    rng = random.Random(seed)
+    while True:
+        victims = rng.sample(sorted(FAULTS), 2 if rng.random() < 0.25 else 1)
+        names = tuple(rng.choice(FAULTS[victim]).__name__ for victim in victims)
+        lasts_s = tuple(rng.uniform(0.1, longest_s) * rng.random() for _ in names)
+        yield Prank(rng.uniform(0.2, 2.0), names, tuple(rng.getrandbits(32) for _ in names), lasts_s)

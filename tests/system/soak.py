@@ -215,7 +215,7 @@ def run(folder: Path, hours: float, seed: int, leak: int = 0) -> dict[str, Any]:
             samples[taken] = (i / HOUR, *memory())
             taken += 1
         clock.now_ns += MESSAGE_NS
-        _turn(daemon, link, sender, i)
+        _turn(daemon, clock, link, sender, i)
         if leak:
             kept.append(os.urandom(leak - 41))  # an object's head and its place in the list
     took_s = time.monotonic() - started_s
@@ -225,9 +225,9 @@ def run(folder: Path, hours: float, seed: int, leak: int = 0) -> dict[str, Any]:
     return report(samples[:taken], status, link.sent) | {"hours": hours, "seconds": round(took_s, 1), "messages": messages}
 
 
-def _turn(daemon: Any, link: Link, sender: Sender, i: int) -> None:
+def _turn(daemon: Any, clock: Clock, link: Link, sender: Sender, i: int) -> None:
     """100 ms: what came, a tick, what other threads have to say, and once in ten minutes half a minute without the broker."""
-    daemon._guard(daemon._tick, daemon_now(daemon))
+    daemon._guard(daemon._tick, clock.now_ns)
     is_up = i % 6000 < 5700
     if link.is_up and not is_up:
         link.is_up = False
@@ -241,10 +241,6 @@ def _turn(daemon: Any, link: Link, sender: Sender, i: int) -> None:
         daemon._guard(key.data, mask)
     daemon._hand_over()
     link.turn(daemon)
-
-
-def daemon_now(_daemon: Any) -> int:
-    return int(reactor.time.monotonic_ns())
 
 
 def report(samples: Any, status: dict[str, Any], sent: dict[str, int]) -> dict[str, Any]:
@@ -284,7 +280,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--hours", type=float, default=24.0)
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--leak", type=int, default=0, help="bytes to keep of every message")
+    options.add_argument("--leak", type=int, default=0, help="bytes to keep of every message, at least 48")
     given = options.parse_args()
     if given.hours < LEAST_HOURS:
         options.error(f"at least {LEAST_HOURS} hours")
