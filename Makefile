@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system test-hil lint types bench bench-features bench-lidar train clean
+.PHONY: help run test test-system test-hil test-monkey lint types bench bench-features bench-lidar train clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ test-system: $(VENV)/.installed-dev ## the service under a real systemd in a con
 
 test-hil: $(VENV)/.installed-dev ## the firmware's closed loops alone (make test-hil ARGS="--hil-board serial:/dev/ttyACM0")
 	@$(BIN)/python -m pytest tests/hil tests/bridge/test_firmware.py -m hil $(ARGS)
+
+test-monkey: $(VENV)/.installed-dev ## a seeded monkey at a real daemon and broker (make test-monkey ARGS="--seconds 600 --seed 7")
+	@$(BIN)/python -m tests.system.monkey $(ARGS)
 
 lint: $(VENV)/.installed-dev ## style, format, layers
 	@$(BIN)/ruff check .
