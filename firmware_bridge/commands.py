@@ -117,7 +117,8 @@ class Commands:
         else:
             self._spread_us += (abs(took_us - self._mean_us) - self._spread_us) // 4
             self._mean_us += (took_us - self._mean_us) // 8
-        self.wait_us = min(max(self._least_us, self._mean_us + 4 * self._spread_us), LONGEST_WAIT_US)
+        margin_us = max(self._least_us // 2, 4 * self._spread_us)
+        self.wait_us = min(max(self._least_us, self._mean_us + margin_us), LONGEST_WAIT_US)
 
     def _give_up(self, waiting: _Waiting, now_us: int) -> None:
         self._waiting.pop(waiting.command.number, None)

@@ -127,9 +127,7 @@ class Deployments:
             "canary": {"version": canary.model.version, "deployment": canary.id, "made": canary.made} if canary is not None else None,
             "shadow": self._lifecycle.shadow_status(),
             "rollbacks": self._lifecycle.rollbacks,
-            "variants": active.model.summary() if active is not None else {},
-            "cascade": active.model.cascade.summary() if active is not None and active.model.cascade is not None else {},
-        }
+        } | (active.model.report() if active is not None else {"variants": {}, "cascade": {}})
 
     @property
     def heartbeat(self) -> Heartbeat:

@@ -23,6 +23,8 @@ def statement(plan: Plan, outlet: Outlet, health: Health, now_ns: int, uptime_ns
     report = status(plan.pipeline, uptime_ns)
     if plan.models is not None:
         report["models"] = plan.models.status()
+    elif (model := plan.pipeline.decisions.model) is not None:  # of a fixed version: nothing is swapped
+        report["models"] = {"state": "at work", "active": model.version, **model.report()}
     state = "safe mode" if plan.is_safe or plan.pipeline.decisions.host.is_off else "running"
     report["state"] = state if transport.is_up else "waiting for the broker"
     report |= {"link": {"state": transport.state, "connects": transport.connects}, "rss_mb": resident_mb(), "outbox": outbox.report()}

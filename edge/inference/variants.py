@@ -12,6 +12,7 @@ A trial that is fast restores it at once; staying in use for ``SETTLED`` calls r
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -172,6 +173,10 @@ class Inference:
             }
             for variant in self._variants
         }
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """For the status: ``summary`` and the counts of the cascade."""
+        return {"variants": self.summary(), "cascade": self.cascade.summary() if self.cascade is not None else {}}
 
     def choose(self, remaining_ns: int, may_go_smaller: bool) -> BoundVariant | None:
         """The variant to run.
