@@ -26,17 +26,31 @@ class Proxy:
         delay_s: everything is late by this.
         connections: that were accepted so far.
         to_broker, to_daemon: every byte that passed.
+        is_deaf: what the daemon writes is not read; what the broker sends passes.
+        passed: (number of the connection, whether to the broker, bytes), in the order in which they passed.
     """
 
     def __init__(self, port):
         self.port, self._broker = free_port(), port
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.is_held, self.bytes_per_s, self.delay_s, self.connections = False, None, 0.0, 0
+        self.is_deaf, self.passed = False, []
         self.to_broker, self.to_daemon = bytearray(), bytearray()
         self._pairs, self._lock, self._stopping = [], threading.Lock(), False
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
+
+    def lead_to(self, port):
+        """Resets every connection; the next ones lead to another port."""
+        self._broker = port
+        self.cut()
+
+    def narrow(self, bytes_per_s, window=4096):
+        """Resets every connection; the next ones are thin, and what waits in them is small, as with a modem."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        self.bytes_per_s = bytes_per_s
+        self.cut()
 
     def cut(self):
         """Resets every connection (RST), wherever in a packet it is."""
@@ -50,7 +64,7 @@ class Proxy:
 
     def close(self):
         self._stopping = True
-        self.is_held = False
+        self.is_held = self.is_deaf = False
         self._listener.close()
         self._thread.join(5)
         self.cut()
@@ -65,9 +79,9 @@ class Proxy:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+            threading.Thread(target=self._carry, args=(near, self.connections), daemon=True).start()
 
-    def _carry(self, near):
+    def _carry(self, near, number):
         try:
             far = socket.create_connection(("127.0.0.1", self._broker), timeout=1)
         except OSError:
@@ -78,19 +92,21 @@ class Proxy:
         with self._lock:
             self._pairs.append((near, far))
         with contextlib.suppress(OSError, ValueError), selectors.DefaultSelector() as ready:
-            ready.register(near, selectors.EVENT_READ, (far, self.to_broker))
-            ready.register(far, selectors.EVENT_READ, (near, self.to_daemon))
+            ready.register(near, selectors.EVENT_READ, (far, self.to_broker, (number, True)))
+            ready.register(far, selectors.EVENT_READ, (near, self.to_daemon, (number, False)))
             while not self._stopping:
                 if self.is_held:
                     time.sleep(0.01)
                     continue
                 for key, _ in ready.select(0.05):
-                    if not self._pass(key.fileobj, *key.data):
+                    if self.is_deaf and key.fileobj is near:
+                        time.sleep(0.002)
+                    elif not self._pass(key.fileobj, *key.data):
                         return
         for end in (near, far):
             end.close()
 
-    def _pass(self, source, target, record):
+    def _pass(self, source, target, record, way):
         chunk = source.recv(CHUNK if self.bytes_per_s is None else max(1, self.bytes_per_s // 20))
         if not chunk:
             target.shutdown(socket.SHUT_WR)
@@ -105,6 +121,7 @@ class Proxy:
         target.sendall(chunk)
         if len(record) < LONGEST_HELD:
             record += chunk
+            self.passed.append((*way, chunk))
         if self.bytes_per_s is not None:
             time.sleep(len(chunk) / self.bytes_per_s)
         return True

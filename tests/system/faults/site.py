@@ -1,6 +1,7 @@
 """What every fault happens to: a daemon with all that it has on disk, a broker, a sensor that counts, and a stranger who listens."""
 
 import collections
+import functools
 import json
 import re
 import statistics
@@ -99,11 +100,11 @@ class Sensor(threading.Thread):
         seq: of the next row; rises also where nothing is sent.
     """
 
-    def __init__(self, peer, device="a", rate_hz=RATE_HZ):
+    def __init__(self, peer, device="a", rate_hz=RATE_HZ, make=None):
         super().__init__(daemon=True)
         self.peer, self.device, self.period_s = peer, device, 1 / rate_hz
         self.seq = self.sent = 0
-        self.make = self.row
+        self.make = make or self.row
         self.is_silent, self._stop_asked = False, threading.Event()
         self.start()
 
@@ -145,8 +146,7 @@ class Site:
         try:
             self.start()
             if sensor:
-                self.sensor = Sensor(self.peer)
-                self.until_working()
+                self.begin()
         except BaseException:
             self.close()
             raise
@@ -164,6 +164,11 @@ class Site:
         self.edges.append(Edge(folder, self.proxy or self.broker, text, wait=wait, options=options))
         return self.edge
 
+    def begin(self, make=None, rate_hz=RATE_HZ):
+        """The sensor begins; returns when its alerts arrive."""
+        self.sensor = Sensor(self.peer, rate_hz=rate_hz, make=make)
+        self.until_working()
+
     def kill(self):
         """SIGKILL."""
         self.edge.process.kill()
@@ -171,6 +176,19 @@ class Site:
 
     def status(self):
         return self.peer.status()
+
+    def health(self):
+        """The latest that arrived, or None."""
+        return (self.peer.json("guard/health") or [None])[-1]
+
+    def told(self, *path):
+        """Every state that health told of a part, in order, without repeats: ``told("streams", "s")``."""
+        states = []
+        for health in self.peer.json("guard/health"):
+            state = functools.reduce(lambda part, name: part.get(name, {}), path, health).get("state")
+            if state is not None and states[-1:] != [state]:
+                states.append(state)
+        return states
 
     def alerts(self):
         """That arrived, in order, repeats included."""

@@ -1,10 +1,13 @@
 """Faults of the way to the broker."""
 
+import json
 import time
 
 import pytest
 
 from tests.broker import needs_mosquitto
+from tests.system.faults.site import until
+from tests.system.faults.tools import BROKER, QUICK, STAMPED, longest_gap_s, most_unacked, rss_mb, stamped
 
 pytestmark = [needs_mosquitto, pytest.mark.timeout(240)]
 
@@ -34,3 +37,126 @@ def test_connection_reset(site, seen):
     one.judge(seen)
     invalid = one.status()["streams"]["s"]["invalid"]
     assert not any(invalid.values()), invalid
+
+
+@pytest.mark.fault("link", "broker frozen (SIGSTOP) for longer than 1.5 keepalives", "noticed by its silence, not by TCP; found again")
+def test_broker_frozen(site, broker, seen):
+    one = site(text=QUICK)
+    frozen = time.monotonic()
+    broker.pause()
+    try:
+        until(lambda: one.edge.noted("silent for 7.5 s"), one.said)
+    finally:
+        broker.resume()
+    seen["noticed, s"] = time.monotonic() - frozen
+    seen["recovered, s"] = one.until_working()
+    assert one.health()["link"]["connects"] >= 2
+    one.settle()
+    one.judge(seen)
+
+
+@pytest.mark.fault(
+    "link", "a hole swallows both directions for longer than 1.5 keepalives", "noticed by silence; works again once it is mended"
+)
+def test_blackhole(site, seen):
+    one = site(text=QUICK, proxied=True)
+    began = time.monotonic()
+    one.proxy.is_held = True
+    until(lambda: one.edge.noted("silent for 7.5 s"), one.said)
+    seen["noticed, s"] = time.monotonic() - began
+    until(lambda: one.edge.noted("no CONNACK in time"), one.said)
+    one.proxy.is_held = False
+    seen["recovered, s"] = one.until_working()
+    one.settle()
+    one.judge(seen)
+
+
+@pytest.mark.fault(
+    "link", "a hole for 3 s, then all that was held arrives at once", "what is older than max_age_ms is dropped and called a flood"
+)
+def test_flood_after_a_hole(site, seen):
+    one = site(text=STAMPED, proxied=True, sensor=False)
+    one.begin(make=stamped)
+    before = one.status()["streams"]["s"]["dropped"].get("stale", 0)
+    one.proxy.is_held = True
+    time.sleep(3)
+    one.proxy.is_held = False
+    seen["recovered, s"] = one.until_working()
+    until(lambda: "flood" in one.told("flood"), lambda: str(one.health()))
+    until(lambda: one.health()["flood"]["state"] == "ok", lambda: str(one.health()))
+    seen["too old, dropped"] = one.status()["streams"]["s"]["dropped"]["stale"] - before
+    assert one.health()["link"]["connects"] == 1, "it was no reason to let go of the connection"
+    one.settle()
+    one.judge(seen)
+
+
+@pytest.mark.fault("link", "broker killed and back at once, knows nobody", "subscribes anew; what it had not acknowledged is sent again")
+def test_session_gone(site, broker, seen):
+    one = site(text=QUICK)
+    broker.kill()
+    broker.start()
+    seen["recovered, s"] = one.until_working()
+    assert one.health()["link"]["connects"] == 2
+    one.settle()
+    one.judge(seen)
+
+
+@pytest.mark.fault("link", "more than 100 alerts wait when the link comes back", "at most 20 of them are unacknowledged at any time")
+def test_many_alerts_wait(site, seen):
+    one = site(text=QUICK.replace("every_s = 0.1", "every_s = 1"), proxied=True)
+    one.proxy.is_deaf = True  # the input goes on, so alerts are made
+    one.sensor.make = lambda seq: json.dumps({"x": seq % 2, "seq": seq})
+    boot, mark = one.boot(), one.sensor.seq
+    until(lambda: one.sensor.seq > mark + 400, "the sensor stands")
+    one.sensor.make = one.sensor.row
+    began, resumed = len(one.proxy.passed), time.monotonic()
+    one.proxy.cut()
+    one.proxy.is_deaf = False
+    one.until_working()
+    until(lambda: one.status()["alerts"]["waiting"] == 0, lambda: str(one.status()["alerts"]))
+    seen["all delivered after, s"] = time.monotonic() - resumed
+    seen["waited"] = one.proxy.passed and sum(a["boot_id"] == boot and a["name"] == "hot" for a in one.alerts())
+    assert seen["waited"] > 100
+    seen["most unacknowledged"] = most_unacked(one.proxy.passed[began:])
+    assert 2 <= seen["most unacknowledged"] <= 21, "20, and the word online"
+    one.settle()
+    one.judge(seen)
+
+
+@pytest.mark.fault("link", "a link of 8 kB/s", "alerts arrive, commands are withheld rather than late, the loop is not held up")
+def test_thin_link(site, seen):
+    one = site(text=QUICK.replace("every_s = 0.1", "every_s = 0.5"), proxied=True, sensor=False)
+    one.begin(rate_hz=50)
+    one.proxy.narrow(8000)
+    one.until_working(n=2)
+    sent, withheld = (one.status()["commands"][name] for name in ("sent", "withheld"))
+    seen["gap of the watchdog, s"] = longest_gap_s(one, 4)
+    assert seen["gap of the watchdog, s"] < 3
+    before = len(one.alerts())
+    until(lambda: len(one.alerts()) >= before + 4, lambda: str(one.status()))
+    one.proxy.bytes_per_s = None
+    seen["recovered, s"] = one.until_working()
+    status = one.status()["commands"]
+    seen["commands withheld"] = sum(status["withheld"].values()) - sum(withheld.values())
+    assert status["sent"] >= sent
+    one.settle()
+    one.judge(seen)
+
+
+@pytest.mark.fault("link", "a peer that never reads, input goes on", "commands are withheld, memory is bounded, the loop goes on")
+def test_peer_never_reads(site, seen):
+    one = site(text=QUICK.replace(BROKER, "keepalive_s = 30"), proxied=True)
+    before, made = rss_mb(one.edge.process.pid), one.status()["decisions"]["made"]
+    one.proxy.is_deaf = True
+    gap = longest_gap_s(one, 5)
+    one.proxy.is_deaf = False
+    seen["RSS, MB more"] = rss_mb(one.edge.process.pid) - before
+    seen["gap of the watchdog, s"] = gap
+    seen["recovered, s"] = one.until_working()
+    status = one.status()
+    seen["commands withheld"] = status["commands"]["withheld"].get("link_stalled", 0)
+    assert seen["commands withheld"] > 0
+    assert seen["RSS, MB more"] < 16
+    assert status["decisions"]["made"] > made + 50
+    one.settle()
+    one.judge(seen)
