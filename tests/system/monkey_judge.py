@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 SLACK_NS = 500_000_000  # from the daemon's socket to the stranger's callback, on a machine that has much else to do
+HELD_MOST = 100  # commands behind one held link: 32 kB of a receive buffer at 430 bytes each, and what is sent within the life of one
 BLINK_NS = 50_000_000  # around a SIGSTOP or a SIGKILL: when exactly the process stood is not known better
 SETTLED_S = 60.0  # of a run: so long its memory fills, by 8 MB of 160
 RSS_KB, YOUNG_KB = 3_000, 12_000  # growth of a run's memory from its first third to its last; of one that has not settled
@@ -109,6 +110,7 @@ class Commands(msgspec.Struct):
 
     arrived: int = 0
     held_back: int = 0  # late, behind a link or a broker that stood: for the receiver to refuse (docs/safety.md)
+    most_held_back: int = 0  # by one link
     caught: int = 0  # late, one at a SIGSTOP at most: the process stood between its check and the socket
     stale: list[str] = []
     forged: list[str] = []
@@ -122,6 +124,7 @@ def judge_commands(heard: Heard, lives: list[Life], windows: list[Window], oldes
     cut = [one for one in windows if one.kind in ("link dropped", "link reset")]
     stops = {i: 0 for i, one in enumerate(windows) if one.kind == "daemon stopped"}
     seen: set[str] = set()
+    held = collections.Counter[int]()
     for one in heard.commands:
         life = owner.get(one.boot)
         if life is None or one.id in seen or one.ttl_ns != ttl_ns or (life.died_ns and one.issued_ns > life.died_ns + BLINK_NS):
@@ -131,14 +134,22 @@ def judge_commands(heard: Heard, lives: list[Life], windows: list[Window], oldes
         through = any(window.begin_ns + one.ttl_ns + SLACK_NS < one.arrived_ns < window.end_ns for window in cut)
         if one.age_ms > oldest_ms or through:
             out.stale.append(f"{one.id} age {one.age_ms} ms{', through a cut link' if through else ''}")
-        elif late and any(window.begin_ns - one.ttl_ns <= one.issued_ns <= window.end_ns for window in stood):
+        elif late and (behind := _behind(one, stood)) is not None:
             out.held_back += 1
+            held[behind] += 1
         elif late and (stop := _stop_of(one, windows, stops)) is not None:
             stops[stop] += 1
             out.caught += 1
         elif late:
             out.stale.append(f"{one.id} arrived after {(one.arrived_ns - one.issued_ns) / 1e6:.0f} ms")
+    out.most_held_back = max((n for i, n in held.items() if stood[i].kind == "link held"), default=0)
+    if out.most_held_back > HELD_MOST:
+        out.stale.append(f"{out.most_held_back} commands waited behind one link: they were not withheld")
     return out
+
+
+def _behind(one: Told, stood: list[Window]) -> int | None:
+    return next((i for i, span in enumerate(stood) if span.begin_ns - one.ttl_ns <= one.issued_ns <= span.end_ns), None)
 
 
 def _stop_of(one: Told, windows: list[Window], stops: dict[int, int]) -> int | None:
