@@ -17,7 +17,9 @@ def run(
         list[str] | None,
         typer.Argument(metavar="SCENARIO...", help="files, or names of shipped ones; none: all shipped", show_default=False),
     ] = None,
-    board: Annotated[str, typer.Option("--board", metavar="KIND", help="qemu, serial:DEVICE[,bench=DEVICE], pty:DEVICE")] = "qemu",
+    board: Annotated[
+        str, typer.Option("--board", metavar="KIND", help="qemu, simulator, serial:DEVICE[,bench=DEVICE], pty:DEVICE")
+    ] = "qemu",
     report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="write report.html and junit.xml there")] = None,
 ) -> None:
     """Run scenarios and say what held; exit code 1 if anything did not."""

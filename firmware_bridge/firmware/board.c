@@ -46,7 +46,7 @@ static uint64_t now_us;
 static uint32_t last_count, spare_counts;
 static int32_t drift_ppm, drift_rest;
 
-__attribute__((section(".noinit"))) static struct {
+BOARD_KEPT static struct {
     uint32_t mark, count, cause;
 } kept;
 

@@ -1,5 +1,5 @@
 /* The only file to write again for another board: a clock, a 1 kHz tick, a serial port, a watchdog, a reset.
-   board.c is for the MPS2 with the AN385 image, as QEMU emulates it (`-M mps2-an385`). */
+   board.c is for the MPS2 with the AN385 image, as QEMU emulates it (`-M mps2-an385`); board_posix.c is a process on Linux. */
 #ifndef BOARD_H
 #define BOARD_H
 
@@ -8,6 +8,12 @@
 #include <stdint.h>
 
 enum { BOARD_RESET_POWER = 0, BOARD_RESET_ASKED = 1, BOARD_RESET_WATCHDOG = 2, BOARD_RESET_CRASH = 3, BOARD_RESET_PIN = 4 };
+
+/* Of what keeps its content over a reset. */
+#ifndef BOARD_KEPT_SECTION
+#define BOARD_KEPT_SECTION ".noinit"
+#endif
+#define BOARD_KEPT __attribute__((section(BOARD_KEPT_SECTION)))
 
 /* What outlives a reset, and what the last one was. */
 struct board_boot {

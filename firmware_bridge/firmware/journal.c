@@ -1,8 +1,10 @@
 #include "journal.h"
 
+#include "board.h"
+
 enum { MARK = 0x10661065 };
 
-__attribute__((section(".noinit"))) static struct {
+BOARD_KEPT static struct {
     uint32_t mark, boot, written;
     struct journal_line lines[JOURNAL_LINES];
 } kept;

@@ -1,4 +1,4 @@
-"""Boards by name: ``qemu``, ``serial:/dev/ttyACM0[,bench=/dev/ttyACM1]``, ``pty:/dev/pts/7``. All look alike to a scenario.
+"""Boards by name: ``qemu``, ``simulator``, ``serial:/dev/ttyACM0[,bench=/dev/ttyACM1]``, ``pty:/dev/pts/7``. All look alike to a scenario.
 
 Every board is reached through a `Wire`, so that the same faults and the same observer work on each of them.
 """
@@ -14,22 +14,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from firmware_bridge import messages
+from firmware_bridge.hil import qemu, simulator
+from firmware_bridge.hil.emulator import BoardError, Emulator, open_raw
 from firmware_bridge.hil.frames import make_frame
 from firmware_bridge.hil.host import prefer_this_thread
-from firmware_bridge.hil.qemu import BoardError, Qemu, build_firmware, missing_tools, open_raw
 from firmware_bridge.hil.recording import Recording
 from firmware_bridge.hil.wire import Wire
 from firmware_bridge.protocol import FLAG_TO_BOARD
 
-KINDS = "qemu, serial:DEVICE[,bench=DEVICE], pty:DEVICE"
+KINDS = "qemu, simulator, serial:DEVICE[,bench=DEVICE], pty:DEVICE"
 HEARD_S = 20.0
+EMULATED = {"qemu": qemu.missing_tools, "simulator": simulator.missing_tools}
 T = TypeVar("T")
 
 
 def lacks(kind: str) -> str | None:
     """What this machine lacks for such a board and how to get it, or None."""
-    if kind == "qemu":
-        return missing_tools()
+    if kind in EMULATED:
+        return EMULATED[kind]()
     device = kind.partition(":")[2].split(",")[0]
     return None if Path(device).exists() else f"{device or kind} is not there"
 
@@ -52,7 +54,7 @@ class Board:
         self.kind = kind
         self._temporary = tempfile.TemporaryDirectory(prefix="hil-") if folder is None else None
         self.folder = folder if folder is not None else Path(self._temporary.name if self._temporary else ".")
-        self.qemu: Qemu | None = None
+        self.emulator: Emulator | None = None
         self.recording = Recording()
         self._requests = self._sent = 0
         self._closing = False
@@ -103,8 +105,8 @@ class Board:
 
     def reset(self) -> None:
         """The reset button of an emulated board; the parameter `reset` of another."""
-        if self.qemu is not None:
-            self.qemu.reset()
+        if self.emulator is not None:
+            self.emulator.reset()
         else:
             self.set("reset", 1)
 
@@ -114,14 +116,14 @@ class Board:
         Raises:
             BoardError: the board is a real one.
         """
-        if self.qemu is None:
+        if self.emulator is None:
             raise BoardError(f"only an emulated board can be paused, not {self.kind}")
-        self.qemu.pause()
+        self.emulator.pause()
 
     def resume(self) -> None:
         """Lets it go on."""
-        if self.qemu is not None:
-            self.qemu.resume()
+        if self.emulator is not None:
+            self.emulator.resume()
 
     def close(self) -> None:
         """Ends the wire and the emulator."""
@@ -131,16 +133,20 @@ class Board:
             self._listener.join(5)
         if self._bench is not None:
             os.close(self._bench)
-        if self.qemu is not None:
-            self.qemu.close()
+        if self.emulator is not None:
+            self.emulator.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
     def _sides(self, key: str, images: Path) -> tuple[Callable[[], int], Callable[[], int] | None]:
         kind, _, rest = self.kind.partition(":")
-        if kind == "qemu" and not rest:
-            self.qemu = Qemu(build_firmware(images / ("firmware-key" if key else "firmware"), KEY=key))
-            return self.qemu.open, self.qemu.open_bench
+        if self.kind in EMULATED:
+            name = f"{self.kind}-key" if key else self.kind
+            if self.kind == "qemu":
+                self.emulator = qemu.Qemu(qemu.build_firmware(images / name, KEY=key))
+            else:
+                self.emulator = simulator.Simulator(simulator.build_simulator(images / name, KEY=key))
+            return self.emulator.open, self.emulator.open_bench
         if kind not in ("serial", "pty") or not rest:
             raise BoardError(f"no board is called {self.kind!r}; boards are {KINDS}")
         device, _, bench = rest.partition(",bench=")

@@ -64,6 +64,8 @@ def _rows(expect: Expect, recording: Recording, after: int, before: int) -> tupl
     found = f"{min(seen):g} to {max(seen):g} {unit} in {len(seen)} rows"
     if expect.of == "last":
         return f"{seen[-1]:g} {unit}", _is_met(expect, seen[-1])
+    if expect.of == "rise":
+        return f"{seen[0]:g} to {seen[-1]:g} {unit}", _is_met(expect, seen[-1] - seen[0])
     met = [_is_met(expect, value) for value in seen]
     return found, all(met) if expect.of == "every" else any(met)
 

@@ -21,7 +21,9 @@ Starter = Callable[..., "Process"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options."""
     group = parser.getgroup("hil", "hardware in the loop")
-    group.addoption("--hil-board", default="qemu", metavar="KIND", help="qemu (default), serial:DEVICE[,bench=DEVICE], pty:DEVICE")
+    group.addoption(
+        "--hil-board", default="qemu", metavar="KIND", help="qemu (default), simulator, serial:DEVICE[,bench=DEVICE], pty:DEVICE"
+    )
     group.addoption("--hil-report", default=None, metavar="DIR", help="write report.html and junit.xml of all scenarios there")
 
 

@@ -1,51 +1,34 @@
-"""The emulated board: builds the firmware, starts QEMU with its serial port on a pty, and holds the board's reset and power.
+"""The board in QEMU: the firmware as a microcontroller runs it, with registers, interrupts and vectors.
 
 One board is one process. The board's clock is the machine's: it stops only while the board is paused.
 """
 
 import json
-import os
-import re
 import secrets
-import select
 import shutil
 import socket
-import subprocess
 import tempfile
 import time
-import tty
-import weakref
 from pathlib import Path
 
-from firmware_bridge.hil import guardian
-from firmware_bridge.hil.host import prefer
+from firmware_bridge.hil.emulator import START_S, BoardError, Emulator, absent, build
 
-FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
 QEMU, COMPILER = "qemu-system-arm", "arm-none-eabi-gcc"
-HINT = "apt-get install make qemu-system-arm gcc-arm-none-eabi"
-START_S = 20.0
 ENTROPY = 0x20010000  # where the firmware expects random bytes: board_entropy in mps2.ld
 
 
-class BoardError(Exception):
-    """A board could not be made, started or reached; the text says what would help."""
-
-
 def missing_tools() -> str | None:
-    """What an emulated board lacks on this machine and how to get it, or None."""
-    absent = [name for name in (QEMU, COMPILER, "make") if shutil.which(name) is None]
-    return f"{', '.join(absent)} not found: {HINT}" if absent else None
+    """What this board lacks on this machine and how to get it, or None."""
+    return absent((QEMU, COMPILER, "make"), "make qemu-system-arm gcc-arm-none-eabi")
 
 
-def build_firmware(folder: Path, **variables: str) -> Path:
-    """Builds the firmware with its own Makefile; nothing is done when it is up to date.
+def build_firmware(folder: Path, image: str = "firmware.elf", **variables: str) -> Path:
+    """Builds the firmware for the emulated microcontroller.
 
     Args:
         folder: for objects and the image.
+        image: an ELF file that the Makefile knows.
         variables: of the Makefile.
-
-    Returns:
-        The image, an ELF file.
 
     Raises:
         BoardError: a tool is missing, or the compiler refuses the source.
@@ -53,14 +36,10 @@ def build_firmware(folder: Path, **variables: str) -> Path:
     lacks = missing_tools()
     if lacks:
         raise BoardError(lacks)
-    command = ["make", "-s", "-C", str(FIRMWARE), f"BUILD={folder}", *(f"{name}={value}" for name, value in variables.items())]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - fixed words
-    if made.returncode:
-        raise BoardError(f"the firmware does not build:\n{made.stdout}{made.stderr}")
-    return folder / "firmware.elf"
+    return build(folder, image, **variables)
 
 
-class Qemu:
+class Qemu(Emulator):
     """One running board.
 
     Args:
@@ -73,91 +52,43 @@ class Qemu:
     def __init__(self, image: Path) -> None:
         program = shutil.which(QEMU)
         if program is None:
-            raise BoardError(f"{QEMU} not found: {HINT}")
+            raise BoardError(missing_tools())
         self._folder = tempfile.TemporaryDirectory(prefix="board-")
+        self._monitor: _Monitor | None = None
         monitor = Path(self._folder.name) / "qmp"
-        self._process = guardian.start(
-            [
-                program,
-                "-M",
-                "mps2-an385",
-                "-kernel",
-                str(image),
-                "-display",
-                "none",
-                "-monitor",
-                "none",
-                "-chardev",
-                "pty,id=host",
-                "-serial",
-                "chardev:host",
-                "-chardev",
-                "pty,id=bench",
-                "-serial",
-                "chardev:bench",
-                "-device",
-                f"loader,addr={ENTROPY:#x},data={secrets.randbits(64):#x},data-len=8",
-                "-qmp",
-                f"unix:{monitor},server=on,wait=off",
-            ],
-            subprocess.PIPE,
-            before=prefer,
-        )
-        self._end = weakref.finalize(self, guardian.end, self._process)  # also when nobody closes it: at the interpreter's end
+        command = [program, "-M", "mps2-an385", "-kernel", str(image), "-display", "none", "-monitor", "none"]
+        for label in ("host", "bench"):
+            command += ["-chardev", f"pty,id={label}", "-serial", f"chardev:{label}"]
+        command += ["-device", f"loader,addr={ENTROPY:#x},data={secrets.randbits(64):#x},data-len=8"]
+        super().__init__([*command, "-qmp", f"unix:{monitor},server=on,wait=off"])
         try:
-            self.tty, self.bench_tty = self._await_ttys()
             self._monitor = _Monitor(monitor)
         except BaseException:
             self.close()
             raise
 
-    @property
-    def pid(self) -> int:
-        """Of the emulator's process."""
-        return self._process.pid
-
-    def open(self) -> int:
-        """Opens the board's tty, raw, and returns the file descriptor."""
-        return open_raw(self.tty)
-
-    def open_bench(self) -> int:
-        """The same for its bench port."""
-        return open_raw(self.bench_tty)
-
     def reset(self) -> None:
         """Presses the board's reset button: memory keeps its content."""
-        self._monitor.ask("system_reset")
+        self._ask("system_reset")
 
     def pause(self) -> None:
         """Stops the board's processor and its clocks."""
-        self._monitor.ask("stop")
+        self._ask("stop")
 
     def resume(self) -> None:
         """Lets the board go on where it was."""
-        self._monitor.ask("cont")
+        self._ask("cont")
 
     def close(self) -> None:
         """Ends the process."""
-        self._end()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        if hasattr(self, "_monitor"):
+        super().close()
+        if self._monitor is not None:
             self._monitor.close()
         self._folder.cleanup()
 
-    def _await_ttys(self) -> tuple[str, str]:
-        said, end = b"", time.monotonic() + START_S
-        assert self._process.stdout is not None  # noqa: S101 - opened above
-        output = self._process.stdout.fileno()
-        while len(found := dict(re.findall(rb"redirected to (\S+) \(label (\w+)\)\n", said))) < 2:
-            if not select.select([output], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise BoardError(f"{QEMU} named no ttys within {START_S:.0f} s; it said: {said.decode(errors='replace')!r}")
-            more = os.read(output, 4096)
-            if not more:
-                raise BoardError(f"{QEMU} ended: {said.decode(errors='replace').strip()}")
-            said += more
-        ttys = {label: path.decode() for path, label in found.items()}
-        return ttys[b"host"], ttys[b"bench"]
+    def _ask(self, command: str) -> None:
+        assert self._monitor is not None  # noqa: S101 - made with the board
+        self._monitor.ask(command)
 
 
 class _Monitor:
@@ -195,17 +126,3 @@ class _Monitor:
     def close(self) -> None:
         self._lines.close()
         self._socket.close()
-
-
-def open_raw(path: str) -> int:
-    """Opens a tty without line editing, and returns the file descriptor.
-
-    Raises:
-        BoardError: there is no such tty, or it may not be opened.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
-        tty.setraw(descriptor)
-    except OSError as error:
-        raise BoardError(f"{path}: {error.strerror}") from error
-    return descriptor

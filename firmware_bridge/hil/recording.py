@@ -147,8 +147,9 @@ class Recording:
 
     def loops_ms(self, after_us: int = 0, before_us: int = 1 << 62) -> list[float]:
         """Sensor edge to actuator edge, by the board's clock, one value for each edge that was answered."""
-        times, counts, _ = self.series("board.loops")
-        _, spans, _ = self.series("board.loop_ms")
+        with self.lock:  # of the same rows
+            times, counts, _ = self.series("board.loops")
+            _, spans, _ = self.series("board.loop_ms")
         found, last = [], 0.0
         for at, count, span in zip(times, counts, spans, strict=True):
             if count != last and count > 0 and after_us <= at <= before_us:

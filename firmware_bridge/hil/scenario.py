@@ -53,7 +53,7 @@ class Expect(_Table, frozen=True):
 
     what: str  # shown in the report
     channel: str = ""  # "motor.speed" or "board.state"
-    of: Literal["every", "some", "last"] = "every"  # row after the settling time
+    of: Literal["every", "some", "last", "rise"] = "every"  # row after the settling time; rise: the last minus the first
     after: str | float = 0.0  # seconds, or a step's name
     before: str | float = ""  # likewise; "" is the end
     settle_ms: float = 0.0  # look only from this long after `after` on
@@ -76,9 +76,10 @@ class Scenario(_Table, frozen=True):
     name: str
     title: str
     duration_s: float
-    pipeline: str = "motor-guard/pipeline.toml"
+    pipeline: str = "motor-guard/pipeline.toml"  # beside the file, or else a shipped one
     seed: int = 1
     key: bool = False  # commands carry a MAC
+    broker: bool = False  # the host has one, a Mosquitto
     parameters: dict[str, float] = msgspec.field(default_factory=dict)  # of the board, before the loop is closed
     step: list[Step] = msgspec.field(default_factory=list)
     expect: list[Expect] = msgspec.field(default_factory=list)
