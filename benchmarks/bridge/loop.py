@@ -1,8 +1,9 @@
 """The loop over an emulated board beside the bare line: one run, both printed together.
 
-    .venv/bin/python -m benchmarks.bridge.loop [--seconds 20] [--rounds 3]
+    .venv/bin/python -m benchmarks.bridge.loop [--board qemu|simulator] [--seconds 20] [--rounds 3]
 
-Echo: a frame as long as the loop's two frames are on average, sent to QEMU's UART and back, host's clock. Loop: the board's probe turns,
+On QEMU the line is the bottleneck, on the simulator it carries what 921,600 baud carry; by default both are measured, one after the other.
+Echo: a frame as long as the loop's two frames are on average, sent to the board and back, host's clock. Loop: the board's probe turns,
 the board says so at once, `edge run` decides (features and model), the board's lamp obeys, board's clock. Nothing stands in between:
 the daemon opens the emulator's own tty, and the board is watched on its other port.
 """
@@ -12,11 +13,11 @@ import json
 import os
 import select
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from benchmarks.inference.rig_models import write_large
 from edge.config.load import load as load_pipeline
 from edge.config.plan import feature_plan
 from firmware_bridge import messages
+from firmware_bridge.hil.emulator import Emulator
 from firmware_bridge.hil.frames import make_frame
 from firmware_bridge.hil.host import Process
-from firmware_bridge.hil.qemu import FIRMWARE, Qemu, build_firmware, open_raw
+from firmware_bridge.hil.qemu import Qemu, build_firmware
 from firmware_bridge.hil.recording import Recording
+from firmware_bridge.hil.simulator import Simulator, build_simulator
 from firmware_bridge.protocol import FLAG_TO_BOARD
 
 PIPELINE = Path(__file__).with_name("loop.toml")
@@ -41,10 +44,9 @@ def quantiles(values: list[float]) -> dict[str, float]:
     return {name: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) for name, share in picked.items()}
 
 
-def echo(folder: Path, seconds: float, n_bytes: int) -> list[float]:
+def echo(board: Emulator, seconds: float, n_bytes: int) -> list[float]:
     """Round trips of a frame, ms."""
-    board = Qemu(folder / "echo.elf")
-    descriptor = open_raw(board.tty)
+    descriptor = board.open()
     frame = b"\x01" * (n_bytes - 1) + b"\0"
     found: list[float] = []
     time.sleep(2)  # QEMU looks once a second whether somebody has opened its tty
@@ -65,8 +67,8 @@ def echo(folder: Path, seconds: float, n_bytes: int) -> list[float]:
 class Watched:
     """A board that is seen through its bench port only."""
 
-    def __init__(self, image: Path) -> None:
-        self.board = Qemu(image)
+    def __init__(self, board: Emulator) -> None:
+        self.board = board
         self._bench = self.board.open_bench()
         self.recording = Recording()
         self.recording.has_bench = True
@@ -103,9 +105,9 @@ class Watched:
         self.board.close()
 
 
-def loop(folder: Path, image: Path, seconds: float) -> list[float]:
+def loop(folder: Path, board: Emulator, seconds: float) -> list[float]:
     """Edges that were answered, ms."""
-    watched = Watched(image)
+    watched = Watched(board)
     text = PIPELINE.read_text().replace("serial:///dev/ttyACM0", f"serial://{watched.board.tty}").replace("BUNDLE", str(folder / "large"))
     (folder / "loop.toml").write_text(text)
     daemon = Process([sys.executable, "-m", "edge", "run", str(folder / "loop.toml")], folder / "log")
@@ -125,32 +127,45 @@ def loop(folder: Path, image: Path, seconds: float) -> list[float]:
         watched.close()
 
 
+def boards(kind: str, folder: Path) -> tuple[Callable[[], Emulator], Callable[[], Emulator]]:
+    """What starts a board that only echoes, and one with the firmware."""
+    if kind == "qemu":
+        echoing, image = build_firmware(folder / kind, "echo.elf"), build_firmware(folder / kind)
+        return lambda: Qemu(echoing), lambda: Qemu(image)
+    echoing, image = build_simulator(folder / kind, "echo-simulator"), build_simulator(folder / kind)
+    return lambda: Simulator(echoing), lambda: Simulator(image)
+
+
+def measure(kind: str, folder: Path, options: argparse.Namespace, n_bytes: int) -> None:
+    make_echo, make_board = boards(kind, folder)
+    rounds = []
+    for _ in range(options.rounds):
+        bare, closed = echo(make_echo(), options.seconds, n_bytes), loop(folder, make_board(), options.seconds)
+        found = {"echo": quantiles(bare), "echoes": len(bare), "loop": quantiles(closed), "loops": len(closed)}
+        print(json.dumps({"board": kind} | found | {"load_average": round(os.getloadavg()[0], 2)}), flush=True)
+        rounds.append(found)
+    print(f"\n| {kind}, ms | bare echo of {n_bytes} bytes | loop | more |\n|---|---:|---:|---:|")
+    for share in ("p50", "p99", "max"):
+        bare, closed = ([one[way][share] for one in rounds] for way in ("echo", "loop"))
+        more = [b - a for a, b in zip(bare, closed, strict=True)]
+        cells = (f"{statistics.median(x):.2f} ({min(x):.2f} to {max(x):.2f})" for x in (bare, closed, more))
+        print(f"| {share} | " + " | ".join(cells) + " |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--board", choices=("qemu", "simulator"), help="default: one after the other")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        image = build_firmware(folder / "firmware")
-        made = folder / "firmware" / "echo.elf"
-        subprocess.run(["make", "-s", "-C", str(FIRMWARE), f"BUILD={folder / 'firmware'}", str(made)], check=True, timeout=120)
         plan = feature_plan(load_pipeline(PIPELINE, with_model=False))
         write_large(folder, "1.0.0", 0.01, plan.names, plan.units)
         row = messages.Telemetry(0, 0, 1, 14, 0, bytes(56))
-        n_bytes = (len(make_frame(row, seq=1, flags=0)) + len(make_frame(messages.Command(1, 1, 1, 1, 1.0, 1, 0), seq=1, flags=FLAG_TO_BOARD))) // 2
-        rounds = []
-        for _ in range(options.rounds):
-            bare, closed = echo(folder / "firmware", options.seconds, n_bytes), loop(folder, image, options.seconds)
-            found = {"echo": quantiles(bare), "echoes": len(bare), "loop": quantiles(closed), "loops": len(closed)}
-            print(json.dumps(found | {"load_average": round(os.getloadavg()[0], 2)}), flush=True)
-            rounds.append(found)
-    print(f"frames of {n_bytes} bytes")
-    for share in ("p50", "p99", "max"):
-        bare, closed = ([one[way][share] for one in rounds] for way in ("echo", "loop"))
-        more = [b - a for a, b in zip(bare, closed, strict=True)]
-        cells = (f"{statistics.median(x):7.3f} ({min(x):.3f} to {max(x):.3f})" for x in (bare, closed, more))
-        print(f"{share}, ms: " + "   ".join(f"{what} {cell}" for what, cell in zip(("bare echo", "loop", "more"), cells, strict=True)))
+        frames = make_frame(row, seq=1), make_frame(messages.Command(1, 1, 1, 1, 1.0, 1, 0), seq=1, flags=FLAG_TO_BOARD)
+        for kind in (options.board,) if options.board else ("qemu", "simulator"):
+            measure(kind, folder, options, sum(map(len, frames)) // 2)
 
 
 if __name__ == "__main__":
