@@ -63,7 +63,8 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 def cuts(every: list[Step], states: int, seed: int, folder: Path, skips: str | None = None) -> Iterator[tuple[Cut, Path]]:
-    """Files after losses of power: a third of them beside a sync or a change of names, a sixth soon after a run began, the others anywhere.
+    """Files after losses of power: a third of them beside a sync or a change of names, a third soon after another file had its turn (a run
+    begins, a log is copied into its database, a log begins anew), the others anywhere.
 
     Args:
         every: step that was noted.
@@ -74,9 +75,9 @@ def cuts(every: list[Step], states: int, seed: int, folder: Path, skips: str | N
     """
     rng = random.Random(seed)
     beside = [at + late for at, step in enumerate(every) if step.kind in "srum" for late in (0, 1)]
-    begun = [at for at in range(1, len(every)) if every[at].process != every[at - 1].process] or [0]
+    turns = _turns(every)
     places = [rng.choice(beside) for _ in range(states // 3)]
-    places += [min(rng.choice(begun) + rng.randrange(60), len(every)) for _ in range(states // 6)]
+    places += [min(rng.choice(turns) + rng.randrange(60), len(every)) for _ in range(states // 3)]
     places += [rng.randint(0, len(every)) for _ in range(states - len(places))]
     disk, done, marks = Disk(skips), 0, bytearray()
     noting: set[tuple[int, int]] = set()  # open handles of the writer's own notes
@@ -98,7 +99,20 @@ def cuts(every: list[Step], states: int, seed: int, folder: Path, skips: str | N
         yield Cut(at, mode, marks.decode().splitlines()), folder
 
 
-RUNS = (("a", 600, 0), ("b", 60, 12), ("c", 300, 60), ("d", 60, 9), ("e", 30, 0))  # name, alerts, the sync at which it is killed
+def _turns(every: list[Step]) -> list[int]:
+    """Steps at which another file than before is worked on."""
+    notes, found, before = (-1, -1), [0], (-1, -1)
+    for at, step in enumerate(every):
+        handle = step.process, step.handle
+        if step.path == MARKS:
+            notes = handle
+        elif handle not in (notes, before):
+            found.append(at)
+            before = handle
+    return found
+
+
+RUNS = (("a", 900, 0), ("b", 60, 12), ("c", 300, 60), ("d", 60, 9), ("e", 30, 0))  # name, alerts, the sync at which it is killed
 
 
 def note_outbox(home: Path, durability: str) -> list[Step]:
@@ -145,12 +159,9 @@ def main(states: int) -> None:
     """Print the figures."""
     for durability in ("power", "process"):
         with tempfile.TemporaryDirectory() as name:
-            every = note_outbox(Path(name), durability)
-            kinds = collections.Counter(step.kind for step in every)
-            print("outbox", durability, dict(kinds), dict(judged_outbox(Path(name), every, states)))  # noqa: T201
+            print("outbox", durability, dict(judged_outbox(Path(name), note_outbox(Path(name), durability), states)), flush=True)  # noqa: T201
     with tempfile.TemporaryDirectory() as name:
-        every = note_checkpoints(Path(name), 60)
-        print("checkpoint", dict(collections.Counter(step.kind for step in every)), dict(judged_checkpoints(Path(name), every, states)))  # noqa: T201
+        print("checkpoint", dict(judged_checkpoints(Path(name), note_checkpoints(Path(name), 60), states)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def make(run: str, seq: int, rng: random.Random) -> Outgoing:
     rule, state = f"rule{seq % 3}", ("raised", "cleared")[seq // 3 % 2]
     cause = Cause("x", 1.0)
     alert = Alert(f"{run}-a{seq}", f"d{seq % 2}", run, seq, 0, rule, state, "warning", 1.0, cause, 0, "t")  # type: ignore[arg-type]
-    filling = "x" * (rng.randrange(4_000, 20_000) if rng.random() < 0.03 else rng.randrange(10, 800))
+    filling = "x" * (rng.randrange(4_000, 20_000) if rng.random() < 0.15 else rng.randrange(10, 800))
     return Outgoing("alert", "t", f"{alert.id} {filling}".encode(), alert)
 
 
