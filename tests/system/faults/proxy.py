@@ -37,6 +37,11 @@ class Proxy:
         self.is_deaf, self.passed = False, []
         self.to_broker, self.to_daemon = bytearray(), bytearray()
         self._pairs, self._lock, self._stopping = [], threading.Lock(), False
+        self.open()
+
+    def open(self):
+        """Listens (again)."""
+        self._stopping = False
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
@@ -63,6 +68,7 @@ class Proxy:
                     end.shutdown(socket.SHUT_RDWR) if end is pair[1] else end.close()
 
     def close(self):
+        """Nobody listens any more, until ``open``."""
         self._stopping = True
         self.is_held = self.is_deaf = False
         self._listener.close()

@@ -89,7 +89,10 @@ every_s = 0.1
 
 def until(condition, what="", timeout_s=WAIT_S):
     """Waits; a slow machine has a minute for everything. Returns what the condition gave."""
-    return _until(condition, what() if callable(what) else what, timeout_s)
+    try:
+        return _until(condition, what, timeout_s)
+    except AssertionError as fault:
+        raise AssertionError(what() if callable(what) else what) from fault  # what there is to say now, not when the wait began
 
 
 class Sensor(threading.Thread):
@@ -219,6 +222,21 @@ class Site:
     def said(self):
         """All logs."""
         return "".join(edge.log.read_text() for edge in self.edges)
+
+    def until_heard(self):
+        """Waits until the stranger hears what is said at the broker: one that was started anew knows nobody."""
+        word = str(time.monotonic_ns())
+
+        def said():
+            self.peer.client.publish("probe", word)
+            time.sleep(0.05)
+            return any(message.payload == word.encode() for _, message in self.peer.all("probe"))
+
+        until(said, "the stranger hears nothing")
+
+    def until_said(self, text):
+        """Waits for words in the log."""
+        until(lambda: text in self.said(), lambda: f"{text!r} not in {self.said()[-2000:]}")
 
     def settle(self):
         """Ends the sensor, lets everything arrive, and ends the daemon as asked; then the books can be closed."""

@@ -11,7 +11,7 @@ from tests.system.faults.site import FLIP, PIPELINE, until
 BROKER = "keepalive_s = 5"
 QUICK = PIPELINE.replace(BROKER, f"{BROKER}\nretry_min_s = 0.1\nretry_max_s = 0.5\nconnect_timeout_s = 1.0")
 STAMPED = QUICK.replace("silent_ms = 1000", 'silent_ms = 1000\nclock = "synced"\nstamp_unit = "ms"').replace(
-    "[streams.s.clean]", "[streams.s.clean]\nmax_age_ms = 500"
+    "[streams.s.clean]", "[streams.s.clean]\nmax_age_ms = 250"
 )
 PERIOD_NS = 5_000_000
 
