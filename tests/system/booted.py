@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from numba.core.caching import _CacheLocator
 
 from edge.cli.service import UNITS, drop_in_text, unit_text
+from edge.inference.writer import BundleWriter
 from tests.system.kills import PIPELINE
 
 REPO = Path(__file__).parents[2]
@@ -32,6 +34,49 @@ pytestmark = [
 GUARD = PIPELINE.replace('[outbox]\npath = "alerts.db"\ndurability = "{durability}"\n', "").replace(
     'channels = {{ x = "1" }}', 'format = "json"\nchannels = {{ x = "1" }}'
 )
+STUCK = """
+name = "stuck"
+budget_ms = 900
+
+[broker]
+url = "mqtt://127.0.0.1:1883"
+
+[streams.temp]
+topic = "plant/{device}/temp"
+format = "json"
+channels = { celsius = "degC" }
+
+[[features]]
+stream = "temp"
+channels = ["celsius"]
+window = 4
+stats = ["mean", "max"]
+
+[model]
+bundle = "/etc/edge/thermo"
+
+[[rules]]
+name = "cool"
+score = "hot"
+enter = 0.8
+exit = 0.5
+emit = "command"
+actuator = "fan"
+value = 0.8
+
+[actuators.fan]
+topic = "plant/{device}/cmd/fan"
+unit = "1"
+min = 0.0
+max = 1.0
+ttl_ms = 1000
+safe_value = 0.3
+stale_ms = 5000
+rearm_ms = 0
+
+[publish.status]
+every_s = 0.1
+"""
 INSIDE = """
 [Unit]
 Description=the test
@@ -79,19 +124,35 @@ def put(path: str, text: str) -> None:
     target.write_text(text)
 
 
+def write_endless() -> None:
+    """A bundle whose model never comes back from a vector that none of its golden ones is like; onnx is needed here, not inside."""
+    from tests.integration import model_bundles
+
+    made = BundleWriter(ROOT / "etc/edge/thermo", "1.0.0", description="calm or hot", source="none", licence="CC0-1.0", budget_ms=300.0)
+    made.set_input("features", "temperatures")
+    made.add_output("scores", model_bundles.LABELS, "probability of each state")
+    made.set_features(model_bundles.FEATURES, ("degC", "degC"))
+    rows = np.random.default_rng(7).uniform(20, 80, (8, 2)).astype(np.float32)
+    made.add_variant("full", model_bundles.model(rare="slow", turns=1 << 40), model_bundles.expected(rows.astype(np.float64)))
+    made.write(rows, rtol=1e-3, atol=1e-4)
+
+
 def furnish() -> None:
     """Everything of an earlier run is gone, and the units are as `edge service install` writes them."""
     for old in ("var/lib/private/edge", "var/cache/private/edge", "var/log/journal", "etc/edge", "etc/systemd/system"):
         shutil.rmtree(ROOT / old, ignore_errors=True)
     (ROOT / "var/log/journal").mkdir(parents=True)
     (ROOT / "root").chmod(0o755)  # an interpreter of root's is mounted there
-    for name in ("guard", "broken"):
+    for name in ("guard", "broken", "stuck"):
         seed_cache(name)
     put("etc/mosquitto/mosquitto.conf", "listener 1883 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
     for unit in UNITS:
         put(f"etc/systemd/system/{unit}", unit_text(unit))
+    write_endless()
+    put("etc/edge/stuck.toml", STUCK)
     for name in ("guard", "broken"):
         put(f"etc/edge/{name}.toml", GUARD.format(url="mqtt://127.0.0.1:1883").replace('"guard"', f'"{name}"'))
+    for name in ("guard", "broken", "stuck"):
         for unit, option in (("edge", ""), ("edge-safe", "--safe ")):
             text = drop_in_text(Path(f"/etc/edge/{name}.toml"), option, 20) + f"Environment=PYTHONPATH={REPO}\n"
             put(f"etc/systemd/system/{unit}@{name}.service.d/10-file.conf", text)
@@ -163,6 +224,23 @@ def test_a_daemon_that_hangs_is_restarted_by_the_watchdog(first):
     assert first["hang_restarts"] == 1
     assert first["hang_reason"]
     assert first["hang_alert"] == "hot"
+
+
+def test_a_model_that_never_comes_back_is_ended_by_the_watchdog_and_no_command_outlives_its_time(first):
+    stuck = first["stuck"]
+    assert stuck["start"] == 0
+    before, after = stuck["before"], stuck["after"]
+    assert before[-1]["value"] == 0.8, "the output was live"
+    assert stuck["seen_s"] is not None
+    assert stuck["restarts"] == 1
+    assert stuck["reason"]
+    assert stuck["back_s"] is not None
+    assert stuck["heard_while_stuck"] == [], "what was said last is not kept for those who come later"
+    assert all(one["expires_ns"] - one["issued_ns"] <= 1_000_000_000 for one in before)
+    assert before[-1]["expires_ns"] < stuck["gone_ns"], "an actuator that obeys the time was at its safe value before the daemon was ended"
+    assert {one["boot_id"] for one in before}.isdisjoint({one["boot_id"] for one in after})
+    assert min(one["issued_ns"] for one in after) > stuck["fed_again_ns"], "a new run commands nothing before it has heard its sensor"
+    assert after[-1]["value"] == 0.8
 
 
 def test_a_daemon_that_dies_comes_back(first):

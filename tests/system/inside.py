@@ -73,6 +73,7 @@ def first_boot(seen):
     seen["journal"] = json.loads(journal[-1]) if journal else {}
     seen["security"] = shell("systemd-analyze", "security", UNIT, "--no-pager").splitlines()[-1]
     hang(seen)
+    endless(seen)
     crash(seen)
     subprocess.run(["systemctl", "start", "edge@probe.service"], check=False, timeout=WAIT_S)
     until(lambda: show("edge@probe.service", "ActiveState")[0] in ("inactive", "failed"), 120)
@@ -90,6 +91,63 @@ def hang(seen):
     seen["hang_restarts"] = int(show(UNIT, "NRestarts")[0]) - int(restarts)
     seen["hang_reason"] = "watchdog" in shell("journalctl", "-u", UNIT, "-o", "cat").lower()
     seen["hang_alert"] = alert(10_000)
+
+
+class Fan:
+    """An actuator's ear: every command that it hears."""
+
+    def __init__(self):
+        command = ["mosquitto_sub", "-h", "127.0.0.1", "-t", "plant/a/cmd/fan", "-q", "1"]
+        self.path = Path("/run/fan.jsonl")
+        with self.path.open("wb") as file:
+            self.process = subprocess.Popen(command, stdout=file)
+
+    def heard(self):
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def feed(celsius, seq, n):
+    for number in range(seq, seq + n):
+        frame = {"seq": number, "t": time.time_ns(), "celsius": celsius}
+        shell("mosquitto_pub", "-h", "127.0.0.1", "-t", "plant/a/temp", "-m", json.dumps(frame))
+    return seq + n
+
+
+def endless(seen):
+    """A model that never comes back from what its sensor says once."""
+    unit, stuck, seq = "edge@stuck.service", {}, 0
+    seen["stuck"] = stuck
+    stuck["start"] = subprocess.run(["systemctl", "start", unit], check=False, capture_output=True, timeout=WAIT_S).returncode
+    if stuck["start"] != 0:
+        return
+    fan = Fan()
+    try:
+        end = time.monotonic() + 30
+        while not fan.heard() and time.monotonic() < end:
+            seq = feed(90.0, seq, 1)
+        pid, restarts = show(unit, "MainPID", "NRestarts")
+        seq = feed(90.0, seq, 10)
+        seq = feed(1000.0, seq, 1)
+        stuck["seen_s"] = until(lambda: show(unit, "MainPID")[0] != pid, 60)
+        stuck["gone_ns"] = time.time_ns()
+        stuck["before"] = fan.heard()
+        late = shell("mosquitto_sub", "-h", "127.0.0.1", "-t", "plant/a/cmd/fan", "-W", "1")
+        stuck["heard_while_stuck"] = late.splitlines()
+        stuck["back_s"] = until(lambda: show(unit, "ActiveState", "SubState") == ["active", "running"], 120)
+        stuck["restarts"] = int(show(unit, "NRestarts")[0]) - int(restarts)
+        stuck["reason"] = "watchdog" in shell("journalctl", "-u", unit, "-o", "cat").lower()
+        stuck["fed_again_ns"] = time.time_ns()
+        end = time.monotonic() + 30
+        while len(fan.heard()) == len(stuck["before"]) and time.monotonic() < end:
+            seq = feed(90.0, seq, 1)
+        stuck["after"] = fan.heard()[len(stuck["before"]) :]
+    finally:
+        fan.close()
+        subprocess.run(["systemctl", "stop", unit], check=False, timeout=60)
 
 
 def crash(seen):
