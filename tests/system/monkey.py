@@ -51,6 +51,7 @@ class Found(msgspec.Struct):
     retained: int = 0
     unbalanced: list[str] = []
     wrong: list[str] = []
+    judge_late: int = 0  # times that the monkey itself was not let run
     run_s: float = 0.0
     memory: judge.Growth | None = None  # of the longest run
     recovery_s: dict[str, list[float]] = {}
@@ -100,10 +101,7 @@ class Stage:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"{why}; status {json.dumps(self.reader.status)}"
-            process = self.daemon.process
-            assert process is None or process.returncode is not None or process.poll() is None, (
-                f"the daemon ended with {process.returncode}"
-            )
+            assert not self.daemon.has_ended(), "the daemon ended by itself"
             time.sleep(0.01)
 
     def recover(self, ends: list[Ends]) -> float:
@@ -230,6 +228,7 @@ def conclude(found: Found, stage: Stage) -> Found:
     found.alerts, found.alerts_twice = len(heard.alerts), heard.alerts.total() - len(heard.alerts)
     found.alerts_stored_at_kills, found.retained, found.unbalanced = stage.stored_at_kills, heard.retained, heard.unbalanced
     found.runs, found.sent, found.statuses = len(lives), stage.sensor.sent, heard.statuses
+    found.judge_late = sum(one.kind == "judge late" for one in stage.windows)
     longest = max(stage.samples.values(), key=len)
     found.run_s = round(longest[-1].at_s - longest[0].at_s, 1)
     if found.run_s > 2 * judge.STARTED_S:
@@ -260,6 +259,7 @@ def report(found: Found) -> str:
         "commands late behind a link or broker that stood": commands.held_back,
         "at most behind one link": commands.most_held_back,
         "commands late at a SIGSTOP": commands.caught,
+        "times the monkey was not let run": found.judge_late,
         "statuses, of them unbalanced": f"{found.statuses}, {len(found.unbalanced)}",
         "longest run (s)": found.run_s,
     }

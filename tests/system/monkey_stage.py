@@ -191,14 +191,19 @@ class Daemon:
 
     def _read(self, process: "subprocess.Popen[bytes]", life: Life) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._log.write(line)
-            self._log.flush()
-            text = line.decode(errors="replace")
-            life.boots += re.findall(r" boot id (\w+)", text)
-            life.refusals += "the old file stays in force" in text
-            life.reloads += "windows and counters start anew" in text
-            life.faults += "unexpected fault" in text
+        with process.stdout as lines:
+            for line in lines:
+                self._log.write(line)
+                self._log.flush()
+                text = line.decode(errors="replace")
+                life.boots += re.findall(r" boot id (\w+)", text)
+                life.refusals += "the old file stays in force" in text
+                life.reloads += "windows and counters start anew" in text
+                life.faults += "unexpected fault" in text
+
+    def has_ended(self) -> bool:
+        """By itself, and nobody has noticed yet."""
+        return self.process is not None and self.process.returncode is None and self.process.poll() is not None
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:

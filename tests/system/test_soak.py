@@ -21,7 +21,7 @@ def test_half_an_hour_leaves_memory_as_it_was_and_a_leak_is_found():
     finally:
         for one in (sound, leaky):
             one.kill()
-            one.wait()
+            one.communicate()
     assert told[0]["faulty"] == []
     assert sound.returncode == 0
     assert [one.split(" by ")[0] for one in told[1]["faulty"]] == ["memory grows"]
