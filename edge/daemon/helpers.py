@@ -10,13 +10,13 @@ Found = tuple[str, str, str]
 
 
 def of_outbox(outbox: Outbox) -> Helper:
-    """The thread that writes alerts to disk: stuck while some wait and none is written, failing while the disk does."""
+    """Alerts on their way: stuck while some wait and none is written, failing while the disk does, denied while the broker says no."""
     progress = Progress("outbox")
 
     def look(now_ns: int) -> Found | None:
-        journal = outbox.journal
+        journal, denied = outbox.journal, outbox.denied
         if journal is None:
-            return None
+            return ("outbox", "denied", f"{denied} alerts") if denied else ("outbox", "ok", "")
         if journal.fault:
             return "outbox", "failing", journal.fault
         if not journal.is_alive:
@@ -24,7 +24,7 @@ def of_outbox(outbox: Outbox) -> Helper:
         waits = journal.backlog
         if progress.is_stuck(journal.done, is_waiting=waits > 0, now_ns=now_ns):
             return "outbox", "stuck", "writing alerts to disk"
-        return "outbox", "ok", ""
+        return ("outbox", "denied", f"{denied} alerts") if denied else ("outbox", "ok", "")
 
     return look
 

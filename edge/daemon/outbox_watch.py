@@ -29,7 +29,7 @@ class OutboxWatch:
         self._tally = Tally("%d alerts were given up: more wait for the broker than [outbox] allows")
         self._made = self._evicted = self._counted = 0
         self._again_ns = 0
-        self._is_evicting = self._is_failing = False
+        self._is_evicting = self._is_failing = self._is_denied = False
 
     def look(self, pipeline: Pipeline, now_ns: int) -> list[Outgoing]:
         """Alerts about what changed since the last look; call often.
@@ -41,6 +41,9 @@ class OutboxWatch:
         self._outbox.tick()
         out: list[Outgoing] = []
         self._look_at_evictions(pipeline, now_ns, out)
+        if bool(self._outbox.denied) != self._is_denied:
+            self._is_denied = not self._is_denied
+            self._tell(pipeline, now_ns, out, "outbox.denied", "raised" if self._is_denied else "cleared", self._outbox.denied)
         journal = self._outbox.journal
         if journal is None:
             return out

@@ -1,5 +1,6 @@
 """The way out: alerts through the outbox, commands at once or not at all, the rest in batches. Decides nothing but what is too late."""
 
+import logging
 import time
 
 from edge.daemon.recorder import Recorder
@@ -9,7 +10,11 @@ from edge.store.outbox import Outbox
 from edge.transport.mqtt import MqttTransport
 from edge.transport.serial import Boards
 
+_log = logging.getLogger(__name__)
+
 BATCH_BYTES = 16_384  # replies to one read are handed over together, at most this many bytes at once
+REFUSAL_AGAIN_NS = 60_000_000_000
+REFUSALS_KNOWN = 100
 
 
 class Outlet:
@@ -31,6 +36,7 @@ class Outlet:
     def __init__(self, outbox: Outbox, recorder: Recorder | None, pipeline: Pipeline) -> None:
         self.outbox, self.recorder, self.pipeline = outbox, recorder, pipeline
         self._queued_bytes = self.handed_ns = 0
+        self._refusals: dict[tuple[str, str], int] = {}  # topic and why to when it may be said again
 
     def send(self, out: list[Outgoing]) -> None:
         """Take what must leave, in order."""
@@ -55,6 +61,16 @@ class Outlet:
             if token is None:
                 return
             self.outbox.sent(token)
+
+    def refused(self, token: int, why: str) -> None:
+        """The broker will not have an alert: it is kept, and that is said once a minute for each topic."""
+        message, now_ns = self.outbox.refused(token), time.monotonic_ns()
+        if message is None or now_ns < self._refusals.get((message.topic, why), 0):
+            return
+        if len(self._refusals) >= REFUSALS_KNOWN:
+            self._refusals.clear()
+        self._refusals[message.topic, why] = now_ns + REFUSAL_AGAIN_NS
+        _log.error("the broker refuses an alert on %s: %s; it is kept and sent again", message.topic, why)
 
     def hand_over(self) -> None:
         """Give the batch to the socket."""

@@ -192,6 +192,7 @@ class Daemon:
             on_up=self._send_alerts,
             on_down=self._outbox.link_lost,
             on_acked=self._outbox.acked,
+            on_refused=self._outlet.refused,
         )
         return MqttTransport(plan.settings, plan.subscriptions, handlers, self._selector, self._wake.nudge)
 

@@ -21,6 +21,8 @@ from edge.store.outbox_journal import Journal
 _SEVERITIES: tuple[str, ...] = get_args(Severity)  # least severe first
 _NEVER_NS = 1 << 62
 ENTRY_BYTES = 256  # what one alert takes beside its topic and payload, in memory and in the file
+REFUSED_AGAIN_NS = 1_000_000_000  # what the broker refused is offered again after this, then after twice this, ...
+REFUSED_AGAIN_MAX_NS = 60_000_000_000
 UNFORGOTTEN = 256  # so many operations may wait for the disk before sending waits as well: they bound what is sent twice after a kill
 
 
@@ -66,8 +68,11 @@ class Outbox:
         self._nbytes = _NEVER_NS if bounds.nbytes is None else bounds.nbytes
         self._age_ns = _NEVER_NS if bounds.age_ns is None else bounds.age_ns
         # One queue for each severity, each in order of acceptance: the next to send is the lowest number among the heads, the
-        # next to evict is the head of the least severe. What is in flight always has lower numbers than what waits.
+        # next to evict is the head of the least severe. What is in flight has lower numbers than what waits, but for what was refused.
         self._waiting: tuple[deque[Entry], ...] = tuple(deque() for _ in _SEVERITIES)
+        self._refused: tuple[deque[Entry], ...] = tuple(deque() for _ in _SEVERITIES)  # held back until _again_ns
+        self._again_ns, self._pause_ns = _NEVER_NS, REFUSED_AGAIN_NS
+        self._denied: set[int] = set()  # numbers of those held that the broker refused at least once
         self._offered: Entry | None = None
         self._in_flight: dict[int, Entry] = {}
         self._held: dict[int, Entry] = {}  # by number
@@ -145,6 +150,25 @@ class Outbox:
             self._delivered += 1
             self._let_go(entry)
 
+    def refused(self, token: int) -> Outgoing | None:
+        """The broker read a message and will not have it: no permission, a quota. It is kept and offered again, later and later.
+
+        Others overtake it meanwhile: one topic that is denied must not hold up the rest.
+
+        Returns:
+            The message; None when no alert is in flight under the token.
+        """
+        entry = self._in_flight.pop(token, None)
+        if entry is None:
+            self._stray += 1
+            return None
+        self._denied.add(entry.number)
+        self._refused[entry.level].append(entry)
+        if self._again_ns == _NEVER_NS:
+            self._again_ns = boottime_ns() + self._pause_ns
+            self._pause_ns = min(self._pause_ns * 2, REFUSED_AGAIN_MAX_NS)
+        return entry.message
+
     def link_lost(self) -> None:
         """Puts everything that is not acknowledged back in front, in its original order; all tokens become void."""
         back = list(self._in_flight.values()) + ([self._offered] if self._offered else [])
@@ -152,15 +176,20 @@ class Outbox:
         self._offered = None
         for entry in reversed(back):  # in flight is a dict in the order of sending, which is the order of acceptance
             self._waiting[entry.level].appendleft(entry)
+        if self._denied:  # another broker, or the same with other rights: all of it is worth a try
+            self._offer_refused()
+            self._pause_ns = REFUSED_AGAIN_NS
 
     def tick(self) -> None:
         """Give up what is too old, and give the journal what it asks for; call often."""
         if self._age_ns != _NEVER_NS and self._held:
             oldest_ns = boottime_ns() - self._age_ns
-            for queue in self._waiting:
+            for queue in (*self._refused, *self._waiting):
                 while queue and queue[0].born_ns < oldest_ns:
                     self._expired += 1
                     self._let_go(queue.popleft())
+        if self._again_ns != _NEVER_NS and boottime_ns() >= self._again_ns:
+            self._offer_refused()
         journal = self.journal
         if journal is not None and journal.needs_all:
             if found := journal.take_found():  # the file could be opened only now: older than all of ours, and none of them is in flight
@@ -179,13 +208,18 @@ class Outbox:
         """How many were given up, because there was no room or they were too old."""
         return self._evicted + self._expired
 
+    @property
+    def denied(self) -> int:
+        """How many of those held the broker refused."""
+        return len(self._denied)
+
     def counts(self) -> dict[str, int]:
         """Where alerts are. Always: accepted = delivered + waiting + in_flight + evicted.
 
-        ``waiting`` was not sent, or over a link that was lost since; ``in_flight`` was sent and is not acknowledged; ``evicted``
-        was given up because the box was full or the alert too old; ``stray_acks`` counts acknowledgements of tokens that were not in
-        flight. With a journal: ``restored`` of the accepted ones came from an earlier run, ``expired`` of the evicted ones were too
-        old, ``unstored`` operations wait for the disk.
+        ``waiting`` was not sent, or over a link that was lost since, or refused; ``in_flight`` was sent and is not acknowledged;
+        ``evicted`` was given up because the box was full or the alert too old; ``stray_acks`` counts acknowledgements of tokens that
+        were not in flight. With a journal: ``restored`` of the accepted ones came from an earlier run, ``expired`` of the evicted ones
+        were too old, ``unstored`` operations wait for the disk.
         """
         in_flight = len(self._in_flight)
         counts = {
@@ -214,11 +248,12 @@ class Outbox:
 
     def _make_room(self, newest: Entry) -> Outgoing | None:
         given_up = None
+        by_severity = list(zip(self._refused, self._waiting, strict=True))
         while len(self._held) > self.capacity or self._held_bytes > self._nbytes:
             if _size(newest) > self._nbytes and newest.number in self._held:
                 queue, entry = self._waiting[newest.level], newest
                 queue.pop()
-            elif (lowest := next((queue for queue in self._waiting if queue), None)) is not None:
+            elif (lowest := next((queue for pair in by_severity for queue in pair if queue), None)) is not None:
                 entry = lowest.popleft()
             else:
                 break  # all is in flight
@@ -238,12 +273,22 @@ class Outbox:
             self._next = max(self._next, found[-1].number + 1)
             self._make_room(found[-1])
 
+    def _offer_refused(self) -> None:
+        """Put all of it where it belongs: between what waits and what was in flight later."""
+        self._again_ns = _NEVER_NS
+        for refused, waiting in zip(self._refused, self._waiting, strict=True):
+            entries = sorted([*refused, *waiting], key=lambda entry: entry.number)
+            refused.clear()
+            waiting.clear()
+            waiting.extend(entries)
+
     def _hold(self, entry: Entry) -> None:
         self._held[entry.number] = entry
         self._held_bytes += _size(entry)
 
     def _let_go(self, entry: Entry) -> None:
         del self._held[entry.number]
+        self._denied.discard(entry.number)
         self._held_bytes -= _size(entry)
         if self.journal is not None:
             self.journal.post(entry.number)

@@ -43,6 +43,7 @@ class Handlers(msgspec.Struct):
         on_up: connected and subscribed.
         on_down: the link is gone; what was in flight is not acknowledged.
         on_acked: the broker took the message with this token.
+        on_refused: the broker read the message with this token and will not have it, in words why (MQTT 5).
     """
 
     on_message: Callable[[RawMessage], None]
@@ -50,3 +51,4 @@ class Handlers(msgspec.Struct):
     on_up: Callable[[], None] = lambda: None
     on_down: Callable[[], None] = lambda: None
     on_acked: Callable[[int], None] = lambda _token: None
+    on_refused: Callable[[int, str], None] = lambda _token, _why: None

@@ -276,8 +276,12 @@ class MqttTransport:
             return None
         return self._client.publish(outgoing.topic, outgoing.payload, qos=1).mid
 
-    def _on_published(self, _client: paho.Client, _userdata: object, mid: int, _reason: object, _properties: object) -> None:
-        if mid != self._announced:
+    def _on_published(self, _client: paho.Client, _userdata: object, mid: int, reason: Any, _properties: object) -> None:
+        if mid == self._announced:
+            return
+        if reason.is_failure:  # PUBACK says no: nobody will ever get it
+            self._handlers.on_refused(mid, str(reason))
+        else:
             self._handlers.on_acked(mid)
 
     def flush(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from edge.messages import Alert, Cause, Outgoing, Severity
-from edge.store.outbox import Outbox
+from edge.store.outbox import REFUSED_AGAIN_NS, Outbox
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
@@ -262,3 +262,39 @@ def cpu_s(count: int) -> float:
 def test_cost_of_an_alert_does_not_grow_with_their_number() -> None:
     few, many = (min(cpu_s(count) for _ in range(3)) for count in (1_000, 20_000))
     assert many / few < 100, "20 times the work; 400 times if each operation looked at all alerts"
+
+
+def test_what_the_broker_refuses_is_kept_overtaken_and_offered_again_later_and_later(monkeypatch):
+    now = [0]
+    monkeypatch.setattr("edge.store.outbox.boottime_ns", lambda: now[0])
+    box = Outbox(capacity=6, window=4)
+    messages = [make(n, "info", "d0") for n in range(6)]
+    for message in messages:
+        box.add(message)
+    for token in range(4):
+        box.ready()
+        box.sent(token)
+    assert [box.refused(token) for token in (0, 2)] == [messages[0], messages[2]]
+    assert box.refused(0) is None, "it is not in flight any more"
+    box.acked(1)
+    assert box.denied == 2
+    assert (box.counts()["waiting"], box.counts()["in_flight"]) == (4, 1)
+    box.tick()
+    assert box.ready() is messages[4], "others are not held up"
+    box.sent(4)
+    box.acked(4)
+    now[0] += REFUSED_AGAIN_NS
+    box.tick()
+    assert box.ready() is messages[0]
+    box.sent(5)
+    box.refused(5)
+    now[0] += REFUSED_AGAIN_NS
+    box.tick()
+    assert box.ready() is messages[2], "0 waits for twice as long"
+    box.add(make(6, "info", "d0"))
+    box.add(make(7, "info", "d0"))
+    assert box.add(make(8, "info", "d0")) is messages[0], "what is refused is the first to be given up, as the oldest"
+    box.link_lost()
+    assert box.denied == 1
+    assert drain(box) == [alert_of(m).id for m in (messages[2], messages[3], messages[5])] + ["a6", "a7", "a8"]
+    assert box.denied == 0
