@@ -64,7 +64,8 @@ class Cut(msgspec.Struct, frozen=True):
 
 def cuts(every: list[Step], states: int, seed: int, folder: Path, skips: str | None = None) -> Iterator[tuple[Cut, Path]]:
     """Files after losses of power: a third of them beside a sync or a change of names, a third soon after another file had its turn (a run
-    begins, a log is copied into its database, a log begins anew), the others anywhere.
+    begins, a log is copied into its database, a log begins anew), an eighth just when a run counts as stored what it has found, the others
+    anywhere.
 
     Args:
         every: step that was noted.
@@ -76,8 +77,10 @@ def cuts(every: list[Step], states: int, seed: int, folder: Path, skips: str | N
     rng = random.Random(seed)
     beside = [at + late for at, step in enumerate(every) if step.kind in "srum" for late in (0, 1)]
     turns = _turns(every)
+    starts = [at + 1 for at, step in enumerate(every) if step.kind == "w" and step.data.startswith(b'["start"')] or [0]
     places = [rng.choice(beside) for _ in range(states // 3)]
     places += [min(rng.choice(turns) + rng.randrange(60), len(every)) for _ in range(states // 3)]
+    places += [rng.choice(starts) for _ in range(states // 8)]
     places += [rng.randint(0, len(every)) for _ in range(states - len(places))]
     disk, done, marks = Disk(skips), 0, bytearray()
     noting: set[tuple[int, int]] = set()  # open handles of the writer's own notes
