@@ -35,6 +35,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 class _Waiting(msgspec.Struct):
     command: Command
+    longest_us: int  # between two tries: there is time for two at least
     first_us: int
     next_us: int
     end_us: int
@@ -68,7 +69,7 @@ class Commands:
 
     def start(self, command: Command, ttl_us: int, now_us: int, done: Callable[[Outcome], None]) -> bool:
         """Send it and wait for its ack; false and nothing waits when the line does not take it."""
-        waiting = _Waiting(command, now_us, 0, now_us + ttl_us, 0, done)
+        waiting = _Waiting(command, ttl_us // 3, now_us, 0, now_us + ttl_us, 0, done)
         if not self._try(waiting, now_us):
             return False
         for older in self._waiting.values():
@@ -92,12 +93,15 @@ class Commands:
         Returns:
             When something is due again, ``latest_us`` at the latest.
         """
+        is_doubled = False  # once, however many were in the same lost piece of the line's time
         for waiting in list(self._waiting.values()):
             if now_us >= waiting.end_us:
                 self._give_up(waiting, now_us)
             elif now_us >= waiting.next_us:
                 self.retries += 1
-                self.wait_us = min(2 * self.wait_us, LONGEST_WAIT_US)
+                if not is_doubled:
+                    is_doubled = True
+                    self.wait_us = min(2 * self.wait_us, LONGEST_WAIT_US)
                 self._try(waiting, now_us)
         return min(latest_us, *(min(waiting.next_us, waiting.end_us) for waiting in self._waiting.values()), latest_us)
 
@@ -105,10 +109,11 @@ class Commands:
         """The board is gone, or is another one: what waits ends without an ack."""
         for waiting in list(self._waiting.values()):
             self._give_up(waiting, now_us)
+        self.wait_us = self._estimate_us()  # without what silence doubled: the line that comes back is not as slow as a cut one
 
     def _try(self, waiting: _Waiting, now_us: int) -> bool:
         waiting.tries += 1
-        waiting.next_us = now_us + self.wait_us
+        waiting.next_us = now_us + min(self.wait_us, waiting.longest_us)
         return self._send(waiting.command, now_us)
 
     def _learn(self, took_us: int) -> None:
@@ -117,8 +122,13 @@ class Commands:
         else:
             self._spread_us += (abs(took_us - self._mean_us) - self._spread_us) // 4
             self._mean_us += (took_us - self._mean_us) // 8
+        self.wait_us = self._estimate_us()
+
+    def _estimate_us(self) -> int:
+        if self._mean_us < 0:
+            return self._least_us
         margin_us = max(self._least_us // 2, 4 * self._spread_us)
-        self.wait_us = min(max(self._least_us, self._mean_us + margin_us), LONGEST_WAIT_US)
+        return min(max(self._least_us, self._mean_us + margin_us), LONGEST_WAIT_US)
 
     def _give_up(self, waiting: _Waiting, now_us: int) -> None:
         self._waiting.pop(waiting.command.number, None)

@@ -20,6 +20,9 @@ HELLO_US = 250_000  # between two requests that get no answer
 BEAT_US = 50_000  # between two heartbeats
 SYNC_US = 500_000  # between two looks at the board's clock; the first ones come faster
 QUIET_US = 1_000_000  # without a frame: the board is lost
+BOOTS_KEPT = 32  # whose counters are remembered; then the session takes a new number
+_FLOAT32_MAX = 3.4028234663852886e38
+_LATEST_US = (1 << 64) - 1
 _DIRECTION, _UNKNOWN, _REPEATED, _UNSIGNED, _FORGED, _REPLAYED = (
     [reason for reason, _ in REASONS].index(name) for name in ("direction", "unknown", "repeated", "unsigned", "forged", "replayed")
 )
@@ -41,6 +44,13 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
+class _Boot(msgspec.Struct):
+    """Newest counters of signed frames in one boot, either way. Kept as long as the session's number, or frames could be replayed."""
+
+    from_board: int = 0
+    to_board: int = 0
+
+
 class Session:
     """One line.
 
@@ -48,6 +58,10 @@ class Session:
         key: shared with the board, or None: nothing is signed.
         send: takes the bytes of a whole frame; false when the line does not.
         retry_us: wait before a command without an ack is sent again.
+
+    Attributes:
+        hello: what the board said of itself; None while it is not there.
+        boots: of the board that were seen; one that comes back after its cable was out is the same boot.
     """
 
     def __init__(self, key: bytes | None, send: Callable[[bytes], bool], retry_us: int = 20_000) -> None:
@@ -59,7 +73,9 @@ class Session:
         self.used = self.boots = 0
         self.commands = Commands(self.send, retry_us)
         self._key, self._send = key, send
-        self._seq = self._counter = self._board_counter = 0
+        self._seq = 0
+        self._boots: dict[int, _Boot] = {}
+        self._last_boot_id: int | None = None  # outlives a lost line
         self._is_doubtful = False  # whether the board is still the one that said hello
         self._boot_id: int | None = None
         self._heard_us = self._hello_us = self._beat_us = self._sync_us = -(10**12)
@@ -123,9 +139,10 @@ class Session:
         if not auth.is_right(frame.tag, made):
             self._is_doubtful = True  # of an attacker, or of a board that was reset: its answer to a new request will tell
             return _FORGED
-        if boot_id == self._boot_id and frame.counter <= self._board_counter:
+        boot = self._boots.setdefault(boot_id, _Boot())  # the tag is right: only boots that the board really had get in here
+        if frame.counter <= boot.from_board:
             return _REPLAYED
-        self._board_counter = frame.counter
+        boot.from_board = frame.counter
         return None
 
     def _act(self, message: messages.Message, now_us: int) -> None:
@@ -143,15 +160,28 @@ class Session:
 
     def _meet(self, hello: messages.Hello, now_us: int) -> None:
         self._is_doubtful = False
-        if hello.boot_id != self._boot_id:
-            self.commands.give_up(now_us)  # meant for the board before its reset
-            self._boot_id = hello.boot_id
-            self.boots += 1
-            self.clock = BoardClock()
-            self._sync_us = -(10**12)
-            self._counter = 0
-        self._counter = max(self._counter, hello.counter)
+        boot = self._boots.setdefault(hello.boot_id, _Boot())
+        boot.to_board = max(boot.to_board, hello.counter)
+        self._boot_id = hello.boot_id
         self.hello = hello
+        if hello.boot_id == self._last_boot_id:
+            return
+        self.commands.give_up(now_us)  # meant for the board before its reset
+        self._last_boot_id = hello.boot_id
+        self.boots += 1
+        self._forget_clock()
+        if len(self._boots) > BOOTS_KEPT:
+            self._renew(now_us)
+
+    def _forget_clock(self) -> None:
+        self.clock = BoardClock()
+        self._sync_us = -(10**12)
+
+    def _renew(self, now_us: int) -> None:
+        """Another number for the session: whatever was signed for the old one is void, and its counters can be forgotten."""
+        self.session = secrets.randbits(63) | 1
+        self._boots.clear()
+        self.lose(now_us)
 
     # -- out -----------------------------------------------------------------------------------------------------------------
 
@@ -168,11 +198,11 @@ class Session:
         """The board or the line is gone: say hello anew; what waits for an ack ends without one."""
         self.hello = None
         self._boot_id = None
-        self._board_counter = 0
         self._hello_us = -(10**12)
         self.decoder.reset()
         self.order.restart()
         self.commands.give_up(now_us)
+        self._forget_clock()  # it may have stood still meanwhile
 
     def poll(self, now_us: int) -> int:
         """Send what is due: hello requests, heartbeats, clock requests, commands again.
@@ -199,6 +229,9 @@ class Session:
     def command(self, actuator: int, value: float, ttl_us: int, now_us: int, done: Callable[[Outcome], None]) -> int | None:
         """Send a command, again and again until the board acknowledges it or its life is over.
 
+        Its deadline on the board is earlier than the end of its life by what the board's clock may be wrong: half of the shortest way of
+        the last few answers. So it is never obeyed after its life, and on a line slower than that it cannot be sent at all.
+
         Args:
             actuator: number in the schema.
             value: in the actuator's unit.
@@ -207,14 +240,16 @@ class Session:
             done: called once with what became of it.
 
         Returns:
-            Its number; None when the board is not there, its clock is not known, or the line takes no more: then nothing was sent.
+            Its number; None when the board is not there, its clock is not known or not well enough for this life, the value is no
+            float32, or the line takes no more: then nothing was sent.
         """
-        if not self.is_ready or ttl_us <= 0 or self._boot_id is None:
+        left_us = ttl_us - self.clock.error_at(now_us)
+        if not self.is_ready or left_us <= 0 or self._boot_id is None or not abs(value) <= _FLOAT32_MAX:
+            return None
+        deadline_us = self.clock.board_us(now_us) + left_us
+        if not 0 < deadline_us <= _LATEST_US:
             return None
         number = self.commands.next_number()
-        deadline_us = self.clock.board_us(now_us) + ttl_us
-        if deadline_us <= 0:
-            return None
         command = messages.Command(deadline_us, self._boot_id & MASK, self.session & MASK, number, value, actuator, 0)
         return number if self.commands.start(command, ttl_us, now_us, done) else None
 
@@ -232,10 +267,11 @@ class Session:
         frame = header(message.CODE, flags, 0, self._seq, now_us, payload)
         self._seq = (self._seq + 1) & 0xFFFF
         if is_signed and self._key is not None:
-            if self._counter >= MASK or self._boot_id is None:
+            if self._boot_id is None or self._boots[self._boot_id].to_board >= MASK:
                 return False
-            self._counter += 1
-            frame += self._counter.to_bytes(4, "little")
+            boot = self._boots[self._boot_id]
+            boot.to_board += 1
+            frame += boot.to_board.to_bytes(4, "little")
             frame += auth.tag(self._key, is_to_board=True, boot_id=self._boot_id, session=0, data=frame)
         return self._send(encode(frame))
 

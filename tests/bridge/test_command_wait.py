@@ -62,3 +62,32 @@ def test_a_line_that_is_dead_is_tried_less_and_less_and_one_answer_brings_it_bac
     line.answers_us = 5_000
     ask(line, 10)
     assert line.commands.wait_us < 40_000
+
+
+def test_one_lost_piece_of_the_line_doubles_the_wait_once():
+    line = Line(None)
+    for actuator in range(1, 5):
+        line.command(actuator)
+    line.run(LEAST_US)
+    assert line.commands.retries == 4
+    assert line.commands.wait_us == 2 * LEAST_US
+
+
+def test_what_silence_doubled_is_forgotten_with_the_board():
+    line = Line(None)
+    line.command()
+    line.run(1_000_000)
+    assert line.commands.wait_us == LONGEST_WAIT_US
+    line.commands.give_up(line.now)
+    assert line.commands.wait_us == LEAST_US
+
+
+def test_a_short_command_is_tried_twice_at_least_on_a_line_that_was_silent():
+    line = Line(None)
+    line.command()
+    line.run(TTL_US + 10_000)
+    tries = []
+    made = Command(0, 1, 1, line.commands.next_number(), 1.0, 1, 0)
+    assert line.commands.start(made, 300_000, line.now, tries.append)
+    line.run(line.now + 310_000)
+    assert tries[0].tries >= 2
