@@ -40,12 +40,14 @@ def of_heartbeat(heartbeat: Heartbeat) -> Helper:
 
 
 def of_keeper(keeper: Keeper) -> Helper:
-    """The thread that writes checkpoints."""
+    """The thread that writes checkpoints: failing while the last one could not be written."""
     progress = Progress("checkpoint", keeper.every_s)
 
     def look(now_ns: int) -> Found:
         done, is_busy = keeper.pulse()
         is_stuck = progress.is_stuck(done, is_waiting=is_busy, now_ns=now_ns)
+        if keeper.fault and not is_stuck:
+            return "checkpoint", "failing", keeper.fault
         return "checkpoint", "stuck" if is_stuck else "ok", "writing the state to disk" if is_stuck else ""
 
     return look

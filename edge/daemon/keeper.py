@@ -80,6 +80,11 @@ class Keeper:
         """Files that the thread has dealt with, and whether one waits."""
         return self._writer.written + self._writer.failed, self._writer.is_busy
 
+    @property
+    def fault(self) -> str:
+        """Why the last file could not be written, or ""."""
+        return self._writer.fault
+
     def status(self) -> dict[str, float]:
         """For the status."""
         longest_us = round(self.longest_ns / 1000)

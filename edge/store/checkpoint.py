@@ -119,13 +119,14 @@ class CheckpointWriter:
 
     Attributes:
         written, failed: how many were, and could not be.
+        fault: why the last one could not be, or "".
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written = self.failed = 0
+        self.fault = ""
         self._due: queue.SimpleQueue[Checkpoint | None] = queue.SimpleQueue()
-        self._is_failing = False
         self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
         self._thread.start()
 
@@ -150,9 +151,9 @@ class CheckpointWriter:
                 write(self.path, checkpoint)
             except OSError as fault:
                 self.failed += 1
-                if not self._is_failing:
+                if not self.fault:
                     _log.error("checkpoint: %s: %s; after a kill the windows will start anew", self.path, fault.strerror)
-                self._is_failing = True
+                self.fault = fault.strerror or str(fault)
             else:
                 self.written += 1
-                self._is_failing = False
+                self.fault = ""

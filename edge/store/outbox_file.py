@@ -84,6 +84,7 @@ class OutboxFile:
         self._db.text_factory = lambda raw: raw.decode(errors="replace")  # damaged text is found by its sum, not by an exception
         try:
             self._prepare(durability)
+            self._path, self._is = path, _identity(path)
         except BaseException:
             self.close()
             raise
@@ -91,7 +92,7 @@ class OutboxFile:
     def _prepare(self, durability: Durability) -> None:
         try:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._has_log = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal"
             self._db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
             self._db.execute("PRAGMA journal_size_limit = 8388608")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -149,7 +150,8 @@ class OutboxFile:
             replace: nothing else is in the file afterwards.
 
         Raises:
-            sqlite3.Error: nothing was written; close the file, and do not trust it to write again.
+            sqlite3.Error: nothing was written, or what was is in a file that somebody deleted; close it, and do not trust it to write
+                again.
         """
         wall_ns = time.time_ns()
         db = self._db
@@ -168,11 +170,23 @@ class OutboxFile:
         db.executemany("DELETE FROM alerts WHERE number = ?", [(number,) for number in drops])
         db.executemany("DELETE FROM reported WHERE device = ?", [(device,) for device in forgotten])
         db.execute("COMMIT")
+        # A file that was deleted, or replaced, takes every write and keeps nothing.
+        if _identity(self._path) != self._is or (self._has_log and not os.path.exists(f"{self._path}-wal")):
+            raise sqlite3.OperationalError("the file is not there any more")
 
     def close(self) -> None:
         """Give the file back; what is not committed is not in it."""
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file has this name now; None: none that can be seen."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def make_folder(folder: Path) -> None:
