@@ -162,8 +162,9 @@ Both sides hold the same 32 bytes. A tag is BLAKE2s with that key and a digest o
 `direction u8 (1: to the board, 0: to the host) | boot_id u64 | session u64 | header | payload | counter u32`
 
 `boot_id` is the board's; `session` is the host's in frames to the host, and 0 in frames to the board. The receiver wants a counter
-larger than the newest one it took in that boot (board) or session (host). So a frame that was recorded is refused in the same boot by
-its counter, after a reset by the boot id, and by another host process by its session. A board must have a boot id that nobody can
+larger than the newest one it took: the board in its boot, the host of the same boot in its session, a hello included, also after the
+line was lost. So a frame that was recorded is refused in the same boot by its counter, after a reset by the boot id, and by another host
+process by its session. A board must have a boot id that nobody can
 choose or meet again: from a random generator, or a counter in flash that rises at every start. A hello is only taken when it repeats
 the session of our own request. Signing proves who sent a command; it hides nothing, and cannot help against a cut line.
 """

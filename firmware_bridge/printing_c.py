@@ -14,6 +14,8 @@ _C_NUMBERS = (
     ("EB_FLAG_SIGNED", "FLAG_SIGNED"),
     ("EB_FLAG_TO_BOARD", "FLAG_TO_BOARD"),
     ("EB_SCHEMA_MAX", "SCHEMA_MAX"),
+    ("EB_MIN_PAYLOAD", "MIN_BOARD_PAYLOAD"),
+    ("EB_LIMIT_PAYLOAD", "MAX_PAYLOAD"),
     ("EB_DEFAULT_MAX_PAYLOAD", "MAX_BOARD_PAYLOAD"),
     ("EB_DEFAULT_REMEMBERED", "REMEMBERED"),
 )
@@ -102,7 +104,7 @@ static inline uint8_t eb_get_u8(const uint8_t *at)
 }
 static inline uint16_t eb_get_u16(const uint8_t *at)
 {
-    return (uint16_t)(at[0] | (uint16_t)(at[1] << 8));
+    return (uint16_t)(at[0] | (uint16_t)((uint16_t)at[1] << 8));
 }
 static inline uint32_t eb_get_u32(const uint8_t *at)
 {

@@ -10,6 +10,7 @@ VERSION = 1  # of the wire; a frame of another version is counted and not used
 DELIMITER = 0  # one byte before and after every frame; COBS keeps it out of the frame itself
 MAX_PAYLOAD = 4096  # bytes, what the host accepts; a board may have a smaller limit and says so in its hello
 MAX_BOARD_PAYLOAD = 1024  # bytes, the C code's default
+MIN_BOARD_PAYLOAD = 64  # bytes: every message without its rest, and a hello that says why it has no schema
 TAG_BYTES = 8  # of keyed BLAKE2s
 COUNTER_BYTES = 4
 CRC_BYTES = 4  # CRC-32C (Castagnoli), little-endian, over everything before it
@@ -252,6 +253,7 @@ S1 lidar 10 x,y,z,intensity       scan stream 1: name, scans a second, columns
 A1 brake % 0 100 100              actuator 1: name, unit, lowest, highest, safe value
 P1 gain 1/s                       parameter 1: name, unit
 Nname                             name of the board
+?why                              instead of all: the board cannot tell its schema
 """
 
 

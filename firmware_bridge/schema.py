@@ -50,6 +50,8 @@ def parse(text: str) -> Schema:
     Raises:
         LinkError: an entry is not what protocol.SCHEMA_GRAMMAR says.
     """
+    if text.startswith("?"):
+        raise LinkError(f"the board cannot tell its schema: {text[1:]}")
     schema = Schema("", {}, {}, {}, {})
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         try:

@@ -4,6 +4,11 @@
 #define HELLO_US 1000000u
 #define PREFIX_BYTES 17u
 
+/* What the whole build is set to must be possible: an array of -1 otherwise. */
+typedef char eb_check_payload[EB_MAX_PAYLOAD >= EB_MIN_PAYLOAD && EB_MAX_PAYLOAD <= EB_LIMIT_PAYLOAD ? 1 : -1];
+typedef char eb_check_remembered[EB_REMEMBERED >= 1 && EB_REMEMBERED <= 255 ? 1 : -1];
+typedef char eb_check_float[sizeof(float) == 4 ? 1 : -1];
+
 /* -- CRC-32C ---------------------------------------------------------------------------------------------------------------- */
 
 #if EB_CRC_FAST
@@ -265,7 +270,7 @@ static void send_hello(eb_port *port)
     hello.firmware = port->config.firmware;
     eb_pack_hello(numbers, &hello);
     (void)send(port, EB_HELLO, 0, now(port), numbers, sizeof numbers, port->config.schema,
-               text_bytes(port->config.schema, EB_MAX_PAYLOAD - EB_HELLO_BYTES));
+               text_bytes(port->config.schema, EB_SCHEMA_ROOM));
 }
 
 static void send_heartbeat(eb_port *port)
@@ -285,7 +290,7 @@ static void send_heartbeat(eb_port *port)
 int eb_send_telemetry(eb_port *port, uint8_t stream, uint64_t stamp_us, const eb_telemetry_t *block, const float *rows)
 {
     uint8_t numbers[EB_TELEMETRY_BYTES];
-    size_t n = 4u * (size_t)block->rows * block->channels;
+    uint32_t n = (uint32_t)4 * block->rows * block->channels;
     if (!n || n > EB_MAX_PAYLOAD - EB_TELEMETRY_BYTES) {
         port->counters.dropped++;
         return 0;
@@ -334,17 +339,19 @@ static void acknowledge(eb_port *port, const eb_remembered *known, uint32_t left
     (void)send(port, EB_COMMAND_ACK, 0, now(port), numbers, sizeof numbers, NULL, 0);
 }
 
+static void see_host(eb_port *port, uint64_t now_us)
+{
+    port->host_us = now_us;
+    port->has_host = 1;
+}
+
 /* Status before the board's own word: EB_STATUS_OK lets it through. */
 static uint8_t check_command(const eb_port *port, const eb_command_t *command, uint64_t now_us)
 {
-    const eb_remembered *newest = &port->remembered[(port->remembered_at + EB_REMEMBERED - 1u) % EB_REMEMBERED];
     uint32_t value_bits;
     memcpy(&value_bits, &command->value, sizeof value_bits);
     if (command->boot != (uint32_t)port->config.boot_id) {
         return EB_STATUS_WRONG_BOOT;
-    }
-    if (port->remembered_n && newest->session == command->session && (int32_t)(command->number - newest->number) < 0) {
-        return EB_STATUS_OLD;
     }
     if (command->deadline_us <= now_us) {
         return EB_STATUS_EXPIRED;
@@ -361,25 +368,43 @@ static uint8_t check_command(const eb_port *port, const eb_command_t *command, u
 static void take_command(eb_port *port, const uint8_t *payload)
 {
     eb_command_t command;
-    eb_remembered fresh;
+    eb_remembered fresh, *place = port->remembered;
     uint64_t now_us = now(port);
+    int32_t oldest = INT32_MIN;
     unsigned i;
     eb_unpack_command(&command, payload);
+    fresh.status = check_command(port, &command, now_us);
+    if (fresh.status == EB_STATUS_OK) {
+        see_host(port, now_us); /* what waited in a buffer is no sign of life */
+    }
     for (i = 0; i < port->remembered_n; i++) {
         eb_remembered *known = &port->remembered[i];
-        if (known->session == command.session && known->number == command.number) {
+        int32_t age = known->session == command.session ? (int32_t)(command.number - known->number) : INT32_MAX;
+        if (!age) {
             known->repeats = (uint8_t)(known->repeats + (known->repeats < 255u));
             port->counters.repeated++;
             acknowledge(port, known, 0);
             return;
         }
+        if (age < 0 && known->actuator == command.actuator) {
+            fresh.status = EB_STATUS_OLD;
+        }
+        if (age > oldest) {
+            oldest = age;
+            place = known;
+        }
+    }
+    /* The oldest gives way. So all that were forgotten are older than all that are remembered, and what is older than these may be one. */
+    if (i < EB_REMEMBERED) {
+        place = &port->remembered[i];
+    } else if (oldest < 0) {
+        fresh.status = EB_STATUS_OLD;
     }
     fresh.session = command.session;
     fresh.number = command.number;
     fresh.value = command.value;
     fresh.actuator = command.actuator;
     fresh.repeats = 0;
-    fresh.status = check_command(port, &command, now_us);
     if (fresh.status == EB_STATUS_OK) {
         fresh.status = EB_STATUS_UNKNOWN;
         if (port->config.call.command != NULL) {
@@ -391,11 +416,10 @@ static void take_command(eb_port *port, const uint8_t *payload)
     } else {
         port->counters.denied++;
     }
-    /* One that is older than the newest, or meant for another boot, must not become the newest. */
+    /* One that is too old, or meant for another boot, must not end those that came before. */
     if (fresh.status != EB_STATUS_OLD && fresh.status != EB_STATUS_WRONG_BOOT) {
-        port->remembered[port->remembered_at] = fresh;
-        port->remembered_at = (uint8_t)((port->remembered_at + 1u) % EB_REMEMBERED);
-        port->remembered_n = (uint8_t)(port->remembered_n + (port->remembered_n < EB_REMEMBERED));
+        *place = fresh;
+        port->remembered_n = (uint8_t)(i + (i < EB_REMEMBERED));
     }
     acknowledge(port, &fresh, fresh.status == EB_STATUS_OK ? (uint32_t)(command.deadline_us - now_us) : 0u);
 }
@@ -435,12 +459,6 @@ static void take_hello_request(eb_port *port, const uint8_t *payload)
     }
 }
 
-static void see_host(eb_port *port)
-{
-    port->host_us = now(port);
-    port->has_host = 1;
-}
-
 static void dispatch(eb_port *port, uint8_t type, const uint8_t *payload)
 {
     switch (type) {
@@ -449,14 +467,13 @@ static void dispatch(eb_port *port, uint8_t type, const uint8_t *payload)
         break;
     case EB_HEARTBEAT:
         if (eb_get_u64(payload) == port->config.boot_id) {
-            see_host(port);
+            see_host(port, now(port));
         }
         break;
     case EB_TIME_REQUEST:
         take_time_request(port, payload);
         break;
     case EB_COMMAND:
-        see_host(port);
         take_command(port, payload);
         break;
     default:
@@ -503,10 +520,10 @@ static int follow(eb_port *port, uint16_t seq)
     } else if (back >= EB_SEQ_WINDOW) { /* the host began anew */
         port->newest = seq;
         port->seen = 1;
-    } else if (port->seen & (1u << back)) {
+    } else if (port->seen & ((uint32_t)1 << back)) {
         return 0;
     } else {
-        port->seen |= 1u << back;
+        port->seen |= (uint32_t)1 << back;
         port->counters.late++;
         if (port->counters.lost) {
             port->counters.lost--;
@@ -638,10 +655,14 @@ void eb_receive(eb_port *port, const uint8_t *data, size_t n)
 
 /* -- the rest ---------------------------------------------------------------------------------------------------------------- */
 
-void eb_init(eb_port *port, const eb_config *config)
+int eb_init(eb_port *port, const eb_config *config)
 {
+    int fits = text_bytes(config->schema, EB_SCHEMA_ROOM + 1u) <= EB_SCHEMA_ROOM;
     memset(port, 0, sizeof *port);
     port->config = *config;
+    if (!fits) {
+        port->config.schema = "?over EB_MAX_PAYLOAD";
+    }
     if (!port->config.max_ttl_us) {
         port->config.max_ttl_us = 10000000u;
     }
@@ -649,6 +670,7 @@ void eb_init(eb_port *port, const eb_config *config)
         port->config.heartbeat_us = 100000u;
     }
     port->load = 255u;
+    return fits;
 }
 
 void eb_set_state(eb_port *port, uint8_t state, uint8_t load)

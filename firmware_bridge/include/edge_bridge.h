@@ -4,8 +4,8 @@
  * context (main loop or one task). Bytes from an interrupt go through a ring of your own into eb_receive.
  *
  * Macros, to be set for the whole build:
- *   EB_MAX_PAYLOAD  bytes, largest payload either way (default 1024); RAM is about twice this
- *   EB_REMEMBERED   commands whose acks can be repeated (default 16, 12 bytes each)
+ *   EB_MAX_PAYLOAD  bytes, largest payload either way, 64 to 4096 (default 1024); RAM is about twice this
+ *   EB_REMEMBERED   commands that are known again, 1 to 255 (default 16, 16 bytes each): at least twice the actuators
  *   EB_AUTH         0 leaves signing out (default 1)
  *   EB_CRC_FAST     1 takes a table of 1 KB instead of one of 64 bytes (default 0)
  */
@@ -105,11 +105,13 @@ typedef struct {
     uint32_t tx_crc;
     /* commands */
     eb_remembered remembered[EB_REMEMBERED];
-    uint8_t remembered_at, remembered_n;
+    uint8_t remembered_n;
 } eb_port;
 
-/* Start; sends nothing. The first eb_poll says hello. */
-void eb_init(eb_port *port, const eb_config *config);
+/* Start; sends nothing. The first eb_poll says hello. Returns 0 when the schema is longer than EB_SCHEMA_ROOM: the hello then says so instead
+ * of it, and the host knows no stream and no actuator. */
+#define EB_SCHEMA_ROOM (EB_MAX_PAYLOAD - EB_HELLO_BYTES)
+int eb_init(eb_port *port, const eb_config *config);
 
 /* Bytes from the line, in pieces of any size. Callbacks and answers happen in here. */
 void eb_receive(eb_port *port, const uint8_t *data, size_t n);
@@ -120,7 +122,8 @@ void eb_poll(eb_port *port);
 /* For heartbeats: EB_STATE_x, and load in percent or 255. */
 void eb_set_state(eb_port *port, uint8_t state, uint8_t load);
 
-/* Microseconds since the host's last heartbeat or command (with a key: a signed one); UINT64_MAX before the first. */
+/* Microseconds since the host's last heartbeat, or command that could be obeyed when it came (with a key: a signed one); UINT64_MAX before
+ * the first. */
 uint64_t eb_host_age_us(const eb_port *port);
 
 /* A block of rows * channels float32, row by row. stamp_us is of the first row. Returns 1 when write took it. */

@@ -26,6 +26,8 @@ void *memset(void *to, int byte, size_t n);
 #define EB_FLAG_SIGNED 1u
 #define EB_FLAG_TO_BOARD 2u
 #define EB_SCHEMA_MAX 896u
+#define EB_MIN_PAYLOAD 64u
+#define EB_LIMIT_PAYLOAD 4096u
 #define EB_DEFAULT_MAX_PAYLOAD 1024u
 #define EB_DEFAULT_REMEMBERED 16u
 
@@ -146,7 +148,7 @@ static inline uint8_t eb_get_u8(const uint8_t *at)
 }
 static inline uint16_t eb_get_u16(const uint8_t *at)
 {
-    return (uint16_t)(at[0] | (uint16_t)(at[1] << 8));
+    return (uint16_t)(at[0] | (uint16_t)((uint16_t)at[1] << 8));
 }
 static inline uint32_t eb_get_u32(const uint8_t *at)
 {

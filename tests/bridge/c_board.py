@@ -51,7 +51,8 @@ class CBoard:
 
     def start(self, boot_id: int) -> None:
         key, schema, is_bare = self._settings
-        self.library.shim_start(self._at, ctypes.c_uint64(boot_id), key, schema.encode() if schema else None, int(is_bare))
+        text = schema.encode() if schema else None
+        self.fits = int(self.library.shim_start(self._at, ctypes.c_uint64(boot_id), key, text, int(is_bare)))
 
     def receive(self, data: bytes) -> None:
         self.library.shim_receive(self._at, ctypes.c_uint64(self.now_us), data, len(data))

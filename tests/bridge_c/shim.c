@@ -71,9 +71,10 @@ void shim_read(const shim *board, uint32_t *numbers, float *values)
     memcpy(values, board->actuator, sizeof board->actuator);
 }
 
-void shim_start(shim *board, uint64_t boot_id, const uint8_t *key, const char *schema, uint32_t is_bare)
+int shim_start(shim *board, uint64_t boot_id, const uint8_t *key, const char *schema, uint32_t is_bare)
 {
     eb_config config;
+    int fits;
     memset(&config, 0, sizeof config);
     memset(board, 0, sizeof *board);
     config.call.user = board;
@@ -96,8 +97,9 @@ void shim_start(shim *board, uint64_t boot_id, const uint8_t *key, const char *s
         config.schema = board->schema;
     }
     config.boot_id = boot_id;
-    eb_init(&board->port, &config);
+    fits = eb_init(&board->port, &config);
     eb_set_state(&board->port, EB_STATE_RUNNING, 7);
+    return fits;
 }
 
 void shim_receive(shim *board, uint64_t now, const uint8_t *data, uint32_t n)
