@@ -164,7 +164,10 @@ class Site:
         folder = self.folder / f"run-{len(self.edges)}"
         folder.mkdir()
         text = self.text.replace('"alerts.db"', f'"{self.folder}/alerts.db"').replace('path = "state"', f'path = "{self.folder}/state"')
-        self.edges.append(Edge(folder, self.proxy or self.broker, text, wait=wait, options=options))
+        self.edges.append(Edge(folder, self.proxy or self.broker, text, wait=False, options=options))  # ours, also when it never gets ready
+        if wait:
+            until(lambda: self.edge.noted("READY=1") or self.edge.process.poll() is not None, self.said, 2 * WAIT_S)
+            assert self.edge.process.poll() is None, self.said()
         return self.edge
 
     def begin(self, make=None, rate_hz=RATE_HZ):
@@ -253,7 +256,7 @@ class Site:
         alerts = self.status()["alerts"]
         return alerts["waiting"] + alerts["in_flight"] == 0
 
-    def judge(self, seen):
+    def judge(self, seen, ttl_ms=TTL_MS):
         """Closes the books: no alert lost, none forged, no stale command, counters balanced. Call after `settle`; fills in `seen`."""
         ids = [a["id"] for a in self.alerts() if a["name"] == "hot"]
         boots = set(re.findall(r"boot id (\w+)", self.said()))
@@ -266,7 +269,7 @@ class Site:
         holes = [f"{boot}-a{n}" for boot, found in numbers.items() for n in range(1, max(found) + 1) if n not in found]
         left = stored(self.folder / "alerts.db", self.folder / "copy") if (self.folder / "alerts.db").exists() else []
         lost = sorted({*holes, *(set(left) - set(ids))})
-        stale = [message for _, message in self.commands() if message["age_ms"] > TTL_MS]
+        stale = [message for _, message in self.commands() if message["age_ms"] > ttl_ms]
         repeated = collections.Counter(message["id"] for _, message in self.commands())
         seen["alerts"], seen["lost"], seen["twice"] = len(set(ids)), len(lost), len(ids) - len(set(ids))
         seen["commands"], seen["stale"] = len(repeated), len(stale)
