@@ -10,7 +10,7 @@ from tests.system.faults.site import PIPELINE, until
 from tests.system.faults.tools import PERIOD_NS, STAMPED, between, counts, misbehave, stamped, timed
 
 pytestmark = [needs_mosquitto, pytest.mark.timeout(240)]
-HELD = PIPELINE.replace("[streams.s.clean]", "[streams.s.clean]\nlateness_ms = 400")
+HELD = PIPELINE.replace("[streams.s.clean]", "[streams.s.clean]\nlateness_ms = 120")
 
 
 @pytest.mark.fault("input", "every row arrives twice", "the second is counted as duplicate; decisions, alerts and commands once")
@@ -30,14 +30,14 @@ def test_every_row_twice(site, seen):
     one.judge(seen)
 
 
-@pytest.mark.fault("input", "bursts of 20 rows in reverse order, lateness_ms = 400", "put in order: nothing late, nothing lost")
+@pytest.mark.fault("input", "bursts of 20 rows in reverse order, lateness_ms = 120", "put in order: nothing late, nothing lost")
 def test_reversed_bursts_are_put_in_order(site, seen):
     one = site(text=HELD, sensor=False)
     one.begin(make=timed)
     misbehave(one, _burst_reversed)
     found = counts(one)
     seen["late"], seen["missing"], seen["used"] = found["late"], found["lost_frames"], found["used"]
-    assert found["received"] == found["used"]
+    assert found["received"] == found["used"] + found["duplicate"], found
     one.judge(seen)
 
 
@@ -49,7 +49,7 @@ def test_reversed_bursts_are_late(site, seen):
     found = counts(one)
     seen["late"], seen["used"] = found["late"], found["used"]
     assert found["late"] >= 19 * 8
-    assert found["received"] == found["used"] + found["late"]
+    assert found["received"] == found["used"] + found["late"] + found["duplicate"], found
     one.judge(seen)
 
 
@@ -95,8 +95,8 @@ def test_old_rows(site, seen):
     old_ms = time.time_ns() // 1_000_000 - 3_600_000
     sent = between(one, [json.dumps({"x": 1, "t": old_ms + n}) for n in range(1000)], stamped)
     found = counts(one)
-    seen["stale"], seen["of"] = found["dropped"]["stale"] - before, sent
-    assert seen["stale"] >= sent
+    seen["too old"], seen["of"] = found["dropped"]["stale"] - before, sent
+    assert seen["too old"] >= sent
     status = one.status()["decisions"]
     assert status["made"] + sum(status["skipped"].values()) <= found["used"]
     one.judge(seen)

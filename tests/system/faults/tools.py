@@ -25,10 +25,13 @@ def longest_gap_s(one, seconds):
     """The longest time without a word from the loop to its watchdog (every 0.2 s if all is well)."""
     one.edge.noted("")
     first, end = len(one.edge.notes), time.monotonic() + seconds
-    while time.monotonic() < end:
+
+    def fed():
         one.edge.noted("")
-    times = [at for at, note in one.edge.notes[first:] if "WATCHDOG=1" in note]
-    assert len(times) > 1, "the watchdog was not fed"
+        return [at for at, note in one.edge.notes[first:] if "WATCHDOG=1" in note]
+
+    until(lambda: len(fed()) > 1 and time.monotonic() > end, "the watchdog was not fed")
+    times = fed()
     return max(after - before for before, after in itertools.pairwise(times))
 
 
@@ -93,7 +96,16 @@ def between(one, bad, make):
 
 
 def counts(one):
-    """Of the stream, at the end; balanced."""
+    """Of the stream, at the end, when all that was sent has arrived; balanced."""
+    one.sensor.close()
+
+    def is_quiet():
+        told = one.peer.json("/status")
+        received = [status["streams"]["s"]["received"] for status in told[-5:]]
+        return len(told) >= known + 5 and len(set(received)) == 1
+
+    known = len(one.peer.json("/status"))
+    until(is_quiet, lambda: str(one.status()))
     one.settle()
     status = balanced(one.status())
     assert status["faults"] == 0
