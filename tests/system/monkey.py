@@ -52,6 +52,7 @@ class Found(msgspec.Struct):
     unbalanced: list[str] = []
     wrong: list[str] = []
     judge_late: int = 0  # times that the monkey itself was not let run
+    witness_late: int = 0  # messages past the daemon
     run_s: float = 0.0
     memory: judge.Growth | None = None  # of the longest run
     recovery_s: dict[str, list[float]] = {}
@@ -170,6 +171,7 @@ class Stage:
             if self._is_closed:
                 return
             before_ns = time.time_ns()
+            self.sensor.witness()
             time.sleep(0.05)
             if time.time_ns() - before_ns > (0.05 + LATE_S) * 1e9:
                 self.window("judge late", before_ns)
@@ -222,13 +224,13 @@ def run(folder: Path, seconds: float, seed: int, tell: Callable[[str], None] = l
 
 def conclude(found: Found, stage: Stage) -> Found:
     """What the stranger noted against what the daemon had accepted."""
-    heard, lives = stage.heard, stage.daemon.lives
+    heard, lives, windows = stage.heard, stage.daemon.lives, [*stage.windows, *stage.heard.late]
     found.lost, found.forged_alerts = judge.lost_alerts(heard, lives, stage.stored)
-    found.commands = judge.judge_commands(heard, lives, stage.windows, MAX_AGE_MS + BUDGET_MS, TTL_MS * 1_000_000)
+    found.commands = judge.judge_commands(heard, lives, windows, MAX_AGE_MS + BUDGET_MS, TTL_MS * 1_000_000)
     found.alerts, found.alerts_twice = len(heard.alerts), heard.alerts.total() - len(heard.alerts)
     found.alerts_stored_at_kills, found.retained, found.unbalanced = stage.stored_at_kills, heard.retained, heard.unbalanced
     found.runs, found.sent, found.statuses = len(lives), stage.sensor.sent, heard.statuses
-    found.judge_late = sum(one.kind == "judge late" for one in stage.windows)
+    found.judge_late, found.witness_late = sum(one.kind == "judge late" for one in windows), len(heard.late)
     longest = max(stage.samples.values(), key=len)
     found.run_s = round(longest[-1].at_s - longest[0].at_s, 1)
     if found.run_s > 2 * judge.STARTED_S:
@@ -260,6 +262,7 @@ def report(found: Found) -> str:
         "at most behind one link": commands.most_held_back,
         "commands late at a SIGSTOP": commands.caught,
         "times the monkey was not let run": found.judge_late,
+        "messages late past the daemon, 20 a second": found.witness_late,
         "statuses, of them unbalanced": f"{found.statuses}, {len(found.unbalanced)}",
         "longest run (s)": found.run_s,
     }

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 SLACK_NS = 500_000_000  # from the daemon's socket to the stranger's callback, on a machine that has much else to do
+WITNESS_NS = 250_000_000
 HELD_MOST = 100  # commands behind one held link: 32 kB of a receive buffer at 430 bytes each, and what is sent within the life of one
 BLINK_NS = 50_000_000  # around a SIGSTOP or a SIGKILL: when exactly the process stood is not known better
 SETTLED_S = 60.0  # of a run: so long its memory fills, by 8 MB of 160
@@ -53,7 +54,13 @@ class Heard:
         self.alerts: collections.Counter[str] = collections.Counter()
         self.commands: list[Told] = []
         self.unbalanced: list[str] = []
+        self.late: list[Window] = []
         self.retained = self.statuses = self.last_alert_ns = 0
+
+    def witness(self, sent_ns: int, arrived_ns: int) -> None:
+        """A control, from stranger to stranger through the same broker: what was late there was not late by the daemon."""
+        if arrived_ns - sent_ns > WITNESS_NS:
+            self.late.append(Window("witness late", sent_ns, arrived_ns))
 
     def alert(self, told: dict[str, Any]) -> None:
         self.alerts[told["id"]] += 1
@@ -120,7 +127,7 @@ def judge_commands(heard: Heard, lives: list[Life], windows: list[Window], oldes
     """Stale: on a sample older than ``oldest_ms``, or late without a link that stood. Forged: of no run, twice, of the dead."""
     out = Commands(arrived=len(heard.commands))
     owner = {boot: life for life in lives for boot in life.boots}
-    stood = [one for one in windows if one.kind in ("broker stopped", "link held", "judge late")]
+    stood = [one for one in windows if one.kind in ("broker stopped", "link held", "judge late", "witness late")]
     cut = [one for one in windows if one.kind in ("link dropped", "link reset")]
     stops = {i: 0 for i, one in enumerate(windows) if one.kind == "daemon stopped"}
     seen: set[str] = set()

@@ -125,7 +125,7 @@ class Reader:
         self._client.loop_start()
 
     def _connected(self, client: paho.Client, *_: object) -> None:
-        client.subscribe([("d/+/alerts", 1), ("edge/monkey/alerts", 1), ("d/+/cmd", 1), ("edge/monkey/status", 0)])
+        client.subscribe([("d/+/alerts", 1), ("edge/monkey/alerts", 1), ("d/+/cmd", 1), ("edge/monkey/status", 0), ("witness", 0)])
 
     def _subscribed(self, *_: object) -> None:
         self.is_subscribed = True
@@ -135,7 +135,9 @@ class Reader:
 
     def _hear(self, _client: object, _userdata: object, message: paho.MQTTMessage) -> None:
         now_ns, told = time.time_ns(), json.loads(message.payload)
-        if message.topic.endswith("status"):
+        if message.topic == "witness":
+            self.heard.witness(told, now_ns)
+        elif message.topic.endswith("status"):
             self.heard.unbalanced += balance(told)
             self.heard.statuses += 1
             self.status, self.status_ns = told, now_ns

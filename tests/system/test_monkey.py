@@ -83,6 +83,7 @@ def test_a_late_command_is_excused_by_a_link_that_stood_and_by_nothing_else():
     assert judged(late, windows=(("link held", 11_000, 11_500),)) == (1, 0, 0, 0), "it was issued a life before"
     assert judged(late, windows=(("link reset", 9_900, 11_500),)) == (1, 0, 0, 0), "a link that is cut holds nothing"
     assert judged(told(10_000, 11_400, age_ms=1.0), windows=(("link dropped", 9_990, 11_500),)) == (1, 0, 0, 0), "through a cut link"
+    assert judged(late, windows=(("witness late", 10_200, 11_500),)) == (0, 0, 1, 0), "strangers were late to each other, too"
     queue = [told(10_000 + i, 21_000, f"b-{i}") for i in range(judge.HELD_MOST + 1)]
     assert judged(*queue[1:], windows=(("link held", 9_000, 20_990),))[0] == 0
     assert judged(*queue, windows=(("link held", 9_000, 20_990),))[0] == 1, "the daemon should have withheld them"
