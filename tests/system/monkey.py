@@ -207,8 +207,7 @@ def play(stage: Stage, seconds: float, found: Found, tell: Callable[[str], None]
 
 def run(folder: Path, seconds: float, seed: int, tell: Callable[[str], None] = lambda _line: None) -> Found:
     """Play for so long, heal, and judge."""
-    found, stage = Found(seed), Stage(folder)
-    started_s = time.monotonic()
+    found, started_s, stage = Found(seed), time.monotonic(), Stage(folder)
     try:
         stage.daemon.start()
         stage.recover([])
