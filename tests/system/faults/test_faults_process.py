@@ -253,15 +253,15 @@ def test_ended_under_load(site, seen):
 )
 def test_crash_loop(site, seen):
     one = site(proxied=True)
-    one.proxy.is_held = True  # so that there are alerts that nobody acknowledged
-    time.sleep(1)
+    one.proxy.is_deaf = True  # so that there are alerts that nobody acknowledged
+    time.sleep(2)
     one.kill()
     for _ in range(4):
         one.start(wait=False)
         time.sleep(0.3)
         one.kill()
     one.proxy.cut()
-    one.proxy.is_held = False
+    one.proxy.is_deaf = False
     time.sleep(0.5)  # what was held is gone, or has arrived
     commands, before = len(one.commands()), len(one.alerts())
     began = time.monotonic()
@@ -317,7 +317,7 @@ def test_no_memory(site, seen):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A copy of the kernel caches as NUMBA_CACHE_DIR: folders by package."""
-    from numba.core.caching import _UserProvidedCacheLocator as Locator
+    from numba.core.caching import UserProvidedCacheLocator as Locator
 
     import firmware_bridge.kernels
     from edge.kernels import jit
