@@ -1,18 +1,21 @@
 """A board on a serial line, carried to MQTT topics and back. Owns the mapping of one line to one broker; holds no pipeline.
 
 ``PREFIX/BOARD/STREAM`` as MessagePack (docs/wire.md), ``.../log`` and ``.../fault`` as JSON, commands in on ``.../ACTUATOR/set``, what
-became of them on ``.../ack``, ``.../status`` once a second, ``.../availability`` retained.
+became of them on ``.../ack``, ``.../status`` once a second, ``.../availability`` retained: ``online`` while the board is there,
+``no_board`` while it is not, ``stopped`` after an orderly end, ``offline`` (last will) when the gateway or its broker's link died.
 """
 
 import json
 import logging
 import selectors
 import signal
+import threading
 import time
+from collections import deque
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -30,15 +33,16 @@ STATUS_US = 1_000_000
 RETRY_US = 1_000_000
 TTL_MAX_MS = 10_000
 COMMAND_BYTES = 4096
-OUT_MAX = 1000  # messages that may wait for the broker; telemetry beyond them is dropped and counted
+OUT_MAX = 1000  # messages that may wait for the broker; what comes beyond them is dropped and counted
+_EXAMPLE = "write mqtt://127.0.0.1:1883, or mqtt://user:password@host:port"
 
 
 class Gateway:
-    """One line and one broker, in one thread.
+    """One line and one broker, in one thread; another one waits for a broker that does not answer.
 
     Args:
         url: of the line.
-        broker: ``mqtt://host:port``; plaintext, so on this machine or in a network of your own.
+        broker: ``mqtt://[user:password@]host:port``; plaintext, so on this machine or in a network of your own.
         name: the board's level in topics.
         key_file: for signing, or None.
         prefix: first level of topics.
@@ -48,24 +52,26 @@ class Gateway:
     """
 
     def __init__(self, url: str, broker: str, name: str, key_file: Path | None = None, prefix: str = "serial") -> None:
-        parts = urlsplit(broker)
-        if parts.scheme != "mqtt" or not parts.hostname:
-            raise LinkError(f"{broker!r} is no broker; write mqtt://127.0.0.1:1883")
-        self._broker = (parts.hostname, parts.port or 1883)
+        host, port, user, password = _broker(broker)
+        self._broker = (host, port)
         self.topics = Topics(base_of(prefix, name))
         self.port = Port(url, key_file)
         protocol = parse(url).protocol
         self._reader: Foreign | None = None if protocol == "edge" else reader_of(protocol)
         self._selector = selectors.DefaultSelector()
         self._mqtt = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
-        self._mqtt.max_queued_messages_set(OUT_MAX)
+        if user is not None:
+            self._mqtt.username_pw_set(user, password)
         self._mqtt.will_set(f"{self.topics.base}/availability", "offline", qos=1, retain=True)
         self._mqtt.on_connect = self._on_connect
         self._mqtt.on_message = self._on_message
         self._mqtt_socket: Any = None
-        self._next_mqtt_us = self._next_status_us = self._boots = 0
+        self._dial: threading.Thread | None = None  # as long as it runs, the client is its own
+        self._waiting: deque[paho.MQTTMessageInfo] = deque()  # for the broker; paho bounds only what has QoS 1 or 2
+        self._said = ""  # of availability, on this connection
+        self._next_mqtt_us = self._next_status_us = 0
         self._is_stopping = False
-        self.counts = dict.fromkeys(("published", "no_broker", "commands", "refused_commands", "acks"), 0)
+        self.counts = dict.fromkeys(("published", "no_broker", "queue_full", "commands", "refused_commands", "acks"), 0)
 
     # -- the loop ------------------------------------------------------------------------------------------------------------
 
@@ -75,8 +81,9 @@ class Gateway:
         while not self._is_stopping and (end_s is None or time.monotonic() < end_s):
             self.step()
         self._publish("availability", b"stopped", is_retained=True)
-        self._mqtt.disconnect()
-        self.port.close(self._selector)
+        if self._dial is None:
+            self._mqtt.disconnect()
+        self.port.close()
         self._selector.close()
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
@@ -90,16 +97,18 @@ class Gateway:
             if key.data == "line":
                 if mask & selectors.EVENT_READ:
                     self._read()
-            elif mask & selectors.EVENT_READ:
+            elif mask & selectors.EVENT_READ and self._mqtt_socket is not None:
                 self._mqtt.loop_read()
 
     def _poll(self, at_us: int) -> None:
         if self._reader is None:
             self.port.poll(self._selector, "line", at_us)
+            self._meet()  # or find that it is gone
         else:
             self.port.line.open(at_us)
             self.port.watch(self._selector, "line")
         self._poll_broker(at_us)
+        self._tell_availability()
         if at_us >= self._next_status_us:
             self._next_status_us = at_us + STATUS_US
             reader = {} if self._reader is None else {"reader": self._reader.counts()}
@@ -107,27 +116,46 @@ class Gateway:
             self._publish("status", json.dumps(report).encode())
 
     def _poll_broker(self, at_us: int) -> None:
+        if self._dial is not None:
+            if self._dial.is_alive():
+                return
+            self._dial = None
+            self._mqtt_socket = self._mqtt.socket()
+            if self._mqtt_socket is not None:
+                self._selector.register(self._mqtt_socket, selectors.EVENT_READ, "mqtt")
         if self._mqtt.socket() is None:
             self._forget_broker()
-            if at_us < self._next_mqtt_us:
-                return
-            self._next_mqtt_us = at_us + RETRY_US
-            try:
-                self._mqtt.connect(*self._broker, keepalive=15)
-            except OSError as fault:
-                _log.warning("no broker at %s:%d: %s", *self._broker, fault)
-                return
-            self._mqtt_socket = self._mqtt.socket()
-            self._selector.register(self._mqtt_socket, selectors.EVENT_READ, "mqtt")
+            if at_us >= self._next_mqtt_us:
+                self._next_mqtt_us = at_us + RETRY_US
+                self._dial = threading.Thread(target=self._connect, name="bridge-dial", daemon=True)
+                self._dial.start()
+            return
         if self._mqtt.want_write():
             self._mqtt.loop_write()
         self._mqtt.loop_misc()
 
+    def _connect(self) -> None:
+        """In a thread: a broker that does not answer takes 5 s, a name that is not found more, and a board misses its host sooner."""
+        try:
+            self._mqtt.connect(*self._broker, keepalive=15)
+        except (OSError, ValueError) as fault:
+            _log.warning("no broker at %s:%d: %s", *self._broker, fault)
+
     def _forget_broker(self) -> None:
-        if self._mqtt_socket is not None:
-            if self._mqtt_socket in self._selector.get_map():
-                self._selector.unregister(self._mqtt_socket)
-            self._mqtt_socket = None
+        if self._mqtt_socket is not None and self._mqtt_socket in self._selector.get_map():
+            self._selector.unregister(self._mqtt_socket)
+        self._mqtt_socket = None
+        self._waiting.clear()  # paho forgets them, too
+        self._said = ""
+
+    @property
+    def _has_board(self) -> bool:
+        return self.port.line.is_open and (self._reader is not None or self.port.session.hello is not None)
+
+    def _tell_availability(self) -> None:
+        word = "online" if self._has_board else "no_board"
+        if word != self._said and self._publish("availability", word.encode(), is_retained=True):
+            self._said = word
 
     # -- from the board ------------------------------------------------------------------------------------------------------
 
@@ -144,22 +172,30 @@ class Gateway:
 
     def _meet(self) -> None:
         session = self.port.session
-        if session.boots == self._boots or session.hello is None:
-            return
-        self._boots = session.boots
         try:
-            self.topics.learn(session.hello)
+            if self.topics.follow(session.hello):
+                _log.info("the board %s is there, boot %d", self.topics.schema.name, session.boots)
         except LinkError as fault:
             _log.error("%s", fault)
-        else:
-            _log.info("the board %s is there, boot %d", self.topics.schema.name, session.boots)
 
-    def _publish(self, name: str, payload: bytes, *, is_retained: bool = False) -> None:
-        if not self._mqtt.is_connected():
+    def _publish(self, name: str, payload: bytes, *, is_retained: bool = False) -> bool:
+        """Hand over to the broker's link; false and counted when there is none, or too much waits for it."""
+        if self._dial is not None or not self._mqtt.is_connected():
             self.counts["no_broker"] += 1
-            return
-        self._mqtt.publish(f"{self.topics.base}/{name}", payload, qos=0, retain=is_retained)
+            return False
+        while self._waiting and self._waiting[0].is_published():
+            self._waiting.popleft()
+        if len(self._waiting) >= OUT_MAX:
+            self.counts["queue_full"] += 1
+            return False
+        info = self._mqtt.publish(f"{self.topics.base}/{name}", payload, qos=0, retain=is_retained)
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            self.counts["no_broker"] += 1
+            return False
+        if not info.is_published():
+            self._waiting.append(info)
         self.counts["published"] += 1
+        return True
 
     # -- from the broker -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +204,6 @@ class Gateway:
             _log.error("the broker refuses: %s", reason)
             return
         self._mqtt.subscribe(f"{self.topics.base}/+/set", qos=0)
-        self._publish("availability", b"online", is_retained=True)
 
     def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         reason = self._command(message)
@@ -188,7 +223,7 @@ class Gateway:
         try:
             said = json.loads(message.payload)
             value, ttl_ms = float(said["value"]), _ttl_ms(said)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):  # an integer of 400 digits is no float
             return 'not {"value": number, "ttl_ms": number} and no command of the runtime'
         if not actuator.low <= value <= actuator.high:
             return f"value must be from {actuator.low:g} to {actuator.high:g}"
@@ -203,9 +238,24 @@ class Gateway:
             self._publish("ack", json.dumps(ack | {"tries": outcome.tries, "took_ms": outcome.took_us / 1000}).encode())
 
         if self.port.session.command(actuator.number, value, int(ttl_ms * 1000), now_us(), done) is None:
-            return "the board is not there, or does not keep up"
+            return "the board is not there, does not keep up, or answers more slowly than this ttl_ms allows"
         self.counts["commands"] += 1
         return ""
+
+
+def _broker(url: str) -> tuple[str, int, str | None, str | None]:
+    """Host, port, user and password; LinkError when it is no address of a broker."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its words may hold the password
+        raise LinkError(f"the broker's address cannot be read, perhaps for its port; {_EXAMPLE}") from None
+    if parts.scheme != "mqtt" or not host or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise LinkError(f"{parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()!r} is no broker; {_EXAMPLE}")
+    if parts.username == "":
+        raise LinkError(f"a broker's password needs a user; {_EXAMPLE}")
+    user, password = (None if word is None else unquote(word) for word in (parts.username, parts.password))
+    return host, port or 1883, user, password
 
 
 def _ttl_ms(said: dict[str, Any]) -> float:

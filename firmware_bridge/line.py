@@ -1,11 +1,16 @@
 """One serial line as a file descriptor that comes and goes. Owns opening, reading, the bounded write queue and coming back after unplug."""
 
 import errno
+import fcntl
 import logging
 import os
+import sys
+import termios
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from struct import Struct
 
 import serial
 
@@ -17,6 +22,10 @@ READ_BYTES = 65_536
 QUEUE_BYTES = 16_384  # what may wait to be written: 0.2 s at 921600 baud; more means that the other side does not read
 RETRY_MIN_US, RETRY_MAX_US = 100_000, 2_000_000
 BY_ID = Path("/dev/serial/by-id")
+_FAULTS = (OSError, ValueError, termios.error)  # of pyserial: SerialException is an OSError, termios.error is not
+_TIOCGICOUNT = 0x545D  # Linux: interrupt counters of a UART
+_ICOUNT = Struct("6i5i36x")  # cts, dsr, rng, dcd, rx, tx; then these
+_ICOUNT_NAMES = ("framing", "overrun", "parity", "breaks", "buffer_overrun")
 
 
 class Line:
@@ -25,12 +34,16 @@ class Line:
     Args:
         address: of the line.
         by_id: folder with links whose names stay the same when the kernel gives a device another one.
+
+    Attributes:
+        before_close: called while the file descriptor is still the line's, so that a selector can let go of it.
     """
 
     def __init__(self, address: Address, by_id: Path = BY_ID) -> None:
         self.address = address
         self.opens = self.read_bytes = self.written_bytes = self.refused_writes = 0
         self.last_error = "not tried yet"
+        self.before_close: Callable[[], None] = lambda: None
         self._by_id = by_id
         self._stable: Path | None = None
         self._port: serial.Serial | None = None
@@ -38,6 +51,8 @@ class Line:
         self.backlog = 0  # bytes that wait
         self._retry_us = RETRY_MIN_US
         self._next_us = 0
+        self._errors: dict[str, int] = {}
+        self._errors_at_open: tuple[int, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -58,6 +73,7 @@ class Line:
         if self._port is not None or now_us < self._next_us:
             return False
         path = self._path()
+        port: serial.Serial | None = None
         try:
             port = serial.Serial(
                 str(path),
@@ -69,13 +85,15 @@ class Line:
                 timeout=0,
                 exclusive=True,
             )
-        except (OSError, ValueError) as fault:  # SerialException is an OSError
+            with suppress(*_FAULTS, NotImplementedError):  # USB converters collect bytes for up to 16 ms without it
+                port.set_low_latency_mode(True)
+            os.set_blocking(port.fileno(), False)
+        except _FAULTS as fault:
+            _close(port)
             self._failed(f"{path}: {_reason(fault)}", now_us)
             return False
-        with suppress(OSError, ValueError, NotImplementedError):  # USB converters collect bytes for up to 16 ms without it
-            port.set_low_latency_mode(True)
-        os.set_blocking(port.fileno(), False)
         self._port = port
+        self._errors_at_open = self._read_errors()
         self.opens += 1
         self.last_error = ""
         self._stable = self._find_stable(path) or self._stable
@@ -83,8 +101,8 @@ class Line:
         return True
 
     def _path(self) -> Path:
-        """By its stable name when that is known: after a replug the kernel may have given the old name to something else."""
-        return self._stable if self._stable is not None and self._stable.exists() else Path(self.address.path)
+        """By its stable name once that is known, also while it is away: the kernel may have given the old name to another board."""
+        return Path(self.address.path) if self._stable is None else self._stable
 
     def _find_stable(self, path: Path) -> Path | None:
         if path.parent == self._by_id:
@@ -149,24 +167,52 @@ class Line:
 
     def drop(self, reason: str, now_us: int) -> None:
         """Let go of the device and plan the next attempt; what waited to be written is forgotten, because it gets old."""
-        port, self._port = self._port, None
+        was_open = self.is_open
+        self.close()
         self._queue.clear()
         self.backlog = 0
-        if port is not None:
-            with suppress(OSError):
-                port.close()
+        if was_open:
             self._failed(f"{self.address.path}: {reason}", now_us)
 
     def close(self) -> None:
-        """For good."""
+        """For good, or until ``open``."""
+        if self._port is None:
+            return
+        self._errors, self._errors_at_open = self.errors(), ()
+        self.before_close()
         port, self._port = self._port, None
-        if port is not None:
-            with suppress(OSError):
-                port.close()
+        _close(port)
+
+    def errors(self) -> dict[str, int]:
+        """Bytes that the UART took wrongly or lost, by kind: wrong baud, noise. Empty where the driver does not count them, as on ptys."""
+        now = self._read_errors()
+        if not now or not self._errors_at_open:
+            return dict(self._errors)
+        pairs = zip(_ICOUNT_NAMES, now, self._errors_at_open, strict=True)
+        return {name: self._errors.get(name, 0) + n - before for name, n, before in pairs}
+
+    def _read_errors(self) -> tuple[int, ...]:
+        if self._port is None or sys.platform != "linux":
+            return ()
+        try:
+            told = fcntl.ioctl(self._port.fileno(), _TIOCGICOUNT, bytes(_ICOUNT.size))
+        except OSError:
+            return ()
+        return _ICOUNT.unpack(told)[6:]
+
+
+def _close(port: serial.Serial | None) -> None:
+    """What the kernel still has to send is thrown away: a line whose other side allows nothing would hold the call for 30 s."""
+    if port is None:
+        return
+    with suppress(*_FAULTS):
+        termios.tcflush(port.fileno(), termios.TCOFLUSH)
+    with suppress(*_FAULTS):
+        port.close()
 
 
 def _reason(fault: Exception) -> str:
-    number = getattr(fault, "errno", None)
+    number = fault.args[0] if isinstance(fault, termios.error) else getattr(fault, "errno", None)
     if number in (errno.EIO, errno.ENXIO, errno.ENODEV):
         return "unplugged"
     if number in (errno.EAGAIN, errno.EBUSY) or "lock" in str(fault):

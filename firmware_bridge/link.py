@@ -42,6 +42,8 @@ class Port:
         self.line = Line(address.parse(url), by_id)
         self.session = Session(key, lambda data: self.line.write(data, now_us()))
         self._watched: tuple[int, int] | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self.line.before_close = self._unwatch
 
     def poll(self, selector: selectors.BaseSelector, data: object, at_us: int) -> int:
         """Open when it is time, send what is due, keep the selector's wishes right; returns when to call again."""
@@ -49,6 +51,8 @@ class Port:
             self.session.lose(at_us)
         next_us = self.session.poll(at_us) if self.line.is_open else self.line.retry_us
         self.line.flush(at_us)
+        if self.session.hello is not None and not self.line.is_open:  # a write found that it is gone, now or since the last call
+            self.session.lose(at_us)
         self.watch(selector, data)
         return next_us
 
@@ -58,12 +62,17 @@ class Port:
         wanted = (self.line.fileno(), mask) if self.line.is_open else None
         if wanted == self._watched:
             return
-        if self._watched is not None and (wanted is None or wanted[0] != self._watched[0]):
-            selector.unregister(self._watched[0])
-            self._watched = None
-        if wanted is not None:
-            (selector.register if self._watched is None else selector.modify)(wanted[0], wanted[1], data)
-        self._watched = wanted
+        if wanted is None:
+            self._unwatch()
+            return
+        (selector.register if self._watched is None else selector.modify)(wanted[0], wanted[1], data)
+        self._watched, self._selector = wanted, selector
+
+    def _unwatch(self) -> None:
+        """While the number is still the line's: the next file that is opened gets it, and a selector would take it for the old one."""
+        if self._watched is not None and self._selector is not None:
+            self._selector.unregister(self._watched[0])
+        self._watched = None
 
     def read(self, at_us: int) -> list[Received]:
         """Messages that came; none when the device is gone."""
@@ -73,11 +82,8 @@ class Port:
             return []
         return self.session.feed(data, at_us) if data else []
 
-    def close(self, selector: selectors.BaseSelector) -> None:
+    def close(self) -> None:
         """For good."""
-        if self._watched is not None:
-            selector.unregister(self._watched[0])
-            self._watched = None
         self.line.close()
 
     def report(self, at_us: int) -> dict[str, object]:
@@ -91,6 +97,7 @@ class Port:
             "read_bytes": line.read_bytes,
             "written_bytes": line.written_bytes,
             "refused_writes": line.refused_writes,
+            **({"line_errors": errors} if (errors := line.errors()) else {}),
         }
         return {"state": state, "is_alive": session.is_alive(at_us), "clock_error_us": session.clock.error_us, **counts, **session.counts()}
 
@@ -178,7 +185,7 @@ class Link:
 
     def close(self) -> None:
         """Let go of the line."""
-        self.port.close(self._selector)
+        self.port.close()
         self._selector.close()
 
     def __enter__(self) -> Self:

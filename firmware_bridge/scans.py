@@ -1,5 +1,7 @@
 """Chunks to whole scans. Owns the memory of the unfinished ones."""
 
+from bisect import bisect_left, insort
+
 import msgspec
 
 from firmware_bridge.messages import ScanChunk
@@ -21,8 +23,13 @@ class _Part(msgspec.Struct):
     number: int
     columns: int
     data: bytearray
-    starts: dict[int, int]
+    spans: list[tuple[int, int]]  # of points that came, first and the one after the last, sorted
     have: int
+
+    def overlaps(self, first: int, end: int) -> bool:
+        """Whether one of these points came already; looks at the two neighbours only."""
+        k = bisect_left(self.spans, (first, end))
+        return (k > 0 and self.spans[k - 1][1] > first) or (k < len(self.spans) and self.spans[k][0] < end)
 
 
 class Reassembly:
@@ -51,18 +58,24 @@ class Reassembly:
                     self.refused += 1
                     return None
                 self.dropped += part.have > 0
-            part = self._parts[stream] = _Part(chunk.number, chunk.columns, bytearray(size * chunk.points), {}, 0)
+            part = self._parts[stream] = _Part(chunk.number, chunk.columns, bytearray(size * chunk.points), [], 0)
         n = len(chunk.data) // size
-        overlaps = any(chunk.first < start + length and start < chunk.first + n for start, length in part.starts.items())
-        if size * chunk.points != len(part.data) or chunk.columns != part.columns or chunk.first + n > chunk.points or overlaps:
+        end = chunk.first + n
+        is_other = size * chunk.points != len(part.data) or chunk.columns != part.columns
+        if is_other or end > chunk.points or part.overlaps(chunk.first, end):
             self.refused += 1
             return None
-        part.data[size * chunk.first : size * (chunk.first + n)] = chunk.data
-        part.starts[chunk.first] = n
+        part.data[size * chunk.first : size * end] = chunk.data
+        insort(part.spans, (chunk.first, end))
         part.have += n
         if part.have < chunk.points:
             return None
         self.finished += 1
         points = bytes(part.data)
-        self._parts[stream] = _Part(chunk.number, chunk.columns, bytearray(), {0: 0xFFFF_FFFF}, 0)
+        self._parts[stream] = _Part(chunk.number, chunk.columns, bytearray(), [(0, 0xFFFF_FFFF)], 0)
         return Whole(stream, chunk.number, stamp_us, chunk.columns, points)
+
+    def forget(self) -> None:
+        """Drop what is unfinished and which numbers came: the sender begins anew."""
+        self.dropped += sum(part.have > 0 for part in self._parts.values())
+        self._parts.clear()

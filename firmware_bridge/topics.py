@@ -32,15 +32,39 @@ class Topics:
         self.schema = schema.parse("")
         self.unknown = 0  # telemetry and scans that no schema or a wrong one describes
         self.scans = Reassembly()
+        self._hello: Hello | None = None
         self._pack = msgpack.Packer().pack
 
+    def follow(self, hello: Hello | None) -> bool:
+        """Keep up with what a session knows of its board; true when that is another one now, or another boot of it.
+
+        Raises:
+            LinkError: its schema is none; nothing of it is used then.
+        """
+        if hello is self._hello:
+            return False
+        known, self._hello = self._hello, hello
+        if hello is None:
+            self.forget()
+            return False
+        if known is not None and (known.boot_id, known.text) == (hello.boot_id, hello.text):
+            return False
+        self.learn(hello)
+        return True
+
     def learn(self, hello: Hello) -> None:
-        """Take over the schema.
+        """Take over the schema of a board that begins anew: its scans are numbered from the start.
 
         Raises:
             LinkError: it is none.
         """
+        self.forget()
         self.schema = schema.parse(hello.text)
+
+    def forget(self) -> None:
+        """The board is gone: no actuator is there to be commanded, no scan will become whole. Counters stay."""
+        self.schema = schema.parse("")
+        self.scans.forget()
 
     def actuator(self, topic: str) -> schema.Actuator | None:
         """The actuator that a command topic belongs to."""

@@ -45,8 +45,6 @@ class Board:
         self._name, self._on_message = name, on_message
         protocol = parse(line.url).protocol
         self._reader: Foreign | None = None if protocol == "edge" else reader_of(protocol)
-        self._boots = 0
-        self._next_us = 0
 
     def on_ready(self, selector: selectors.BaseSelector, mask: int) -> None:
         """The selector says that the line can be read or written."""
@@ -57,9 +55,7 @@ class Board:
 
     def _read(self, now_ns: int) -> None:
         for received in self.port.read(now_ns // 1000):
-            session = self.port.session
-            if session.boots != self._boots and session.hello is not None:
-                self._meet()
+            self._meet()
             for topic, payload in self.topics.payloads(received):
                 now_ns += 1  # messages read together are a nanosecond apart, and so have an order
                 self._on_message(RawMessage(topic, payload, now_ns))
@@ -72,30 +68,30 @@ class Board:
 
     def _meet(self) -> None:
         session = self.port.session
-        self._boots = session.boots
-        if session.hello is None:
-            return
         try:
-            self.topics.learn(session.hello)
+            if self.topics.follow(session.hello):
+                _log.info("serial.%s: the board %s is there, boot %d", self._name, self.topics.schema.name, session.boots)
         except LinkError as fault:
             _log.error("serial.%s: %s", self._name, fault)
-        else:
-            _log.info("serial.%s: the board %s is there, boot %d", self._name, self.topics.schema.name, session.boots)
 
     def poll(self, selector: selectors.BaseSelector, now_ns: int) -> None:
         """Open, answer, repeat, whatever is due."""
         on_ready = partial(self.on_ready, selector)
         if self._reader is None:
             self.port.poll(selector, on_ready, now_ns // 1000)
+            self._meet()  # or find that it is gone
         else:
             self.port.line.open(now_ns // 1000)
             self.port.watch(selector, on_ready)
 
     def send(self, outgoing: Outgoing) -> bool:
-        """Send a command; false when the board is not there, does not know the actuator, or does not keep up."""
+        """Send a command; false when the board is not there, does not know the actuator, allows less, or does not keep up."""
         actuator = self.topics.actuator(outgoing.topic)
         message = outgoing.message
         if self._reader is not None or actuator is None or not isinstance(message, Command) or self.port.line.backlog:
+            return False
+        if not actuator.low <= message.value <= actuator.high:
+            self._count("range", f"{actuator.name} = {message.value:g} is not from {actuator.low:g} to {actuator.high:g}")
             return False
         now_ns = time.monotonic_ns()
         ttl_us = (message.expires_ns - now_ns) // 1000
@@ -103,16 +99,20 @@ class Board:
 
     def _on_outcome(self, outcome: Outcome) -> None:
         word = "no_ack" if outcome.status is None else outcome.status.name.lower()
+        self._count(word, "" if outcome.status == Status.OK else word)
+
+    def _count(self, word: str, fault: str) -> None:
         self.outcomes[word] = self.outcomes.get(word, 0) + 1
-        if outcome.status != Status.OK and self.outcomes[word] == 1:
-            _log.warning("serial.%s: a command was not obeyed: %s; further ones are counted", self._name, word)
+        if fault and self.outcomes[word] == 1:
+            _log.warning("serial.%s: a command was not obeyed: %s; further ones are counted", self._name, fault)
 
     def report(self, now_ns: int) -> dict[str, object]:
         """For status."""
         report = self.port.report(now_ns // 1000)
         if self._reader is not None:
             state = "open" if self.port.line.is_open else f"closed: {self.port.line.last_error}"
-            return {"state": state, "opens": report["opens"], "read_bytes": report["read_bytes"], **self._reader.counts()}
+            line: dict[str, object] = {key: report[key] for key in ("opens", "read_bytes", "line_errors") if key in report}
+            return {"state": state, **line, **self._reader.counts()}
         scans = {"finished": self.topics.scans.finished, "dropped": self.topics.scans.dropped, "refused": self.topics.scans.refused}
         return {**report, "commands": self.outcomes, "scans": scans, "unknown_streams": self.topics.unknown}
 
@@ -147,4 +147,4 @@ class Boards:
     def close(self) -> None:
         """For good."""
         for board in self._boards.values():
-            board.port.close(self._selector)
+            board.port.close()
