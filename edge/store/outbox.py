@@ -15,33 +15,23 @@ from typing import Any, get_args
 import msgspec
 
 from edge.messages import Alert, Outgoing, Severity
+from edge.store.outbox_bounds import ENTRY_BYTES, Bounds, size_of
 from edge.store.outbox_file import Entry, boottime_ns
 from edge.store.outbox_journal import Journal
+from edge.store.outbox_refused import NEVER_NS, Refused
+from edge.store.outbox_said import Said
+
+__all__ = ["ENTRY_BYTES", "Bounds", "Outbox"]
 
 _SEVERITIES: tuple[str, ...] = get_args(Severity)  # least severe first
-_NEVER_NS = 1 << 62
-ENTRY_BYTES = 256  # what one alert takes beside its topic and payload, in memory and in the file
-REFUSED_AGAIN_NS = 1_000_000_000  # what the broker refused is offered again after this, then after twice this, ...
-REFUSED_AGAIN_MAX_NS = 60_000_000_000
+PASSED_OVER = 1000  # so many that must wait for a refused one are passed over in one call
 UNFORGOTTEN = 256  # so many operations may wait for the disk before sending waits as well: they bound what is sent twice after a kill
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """How much an outbox holds.
-
-    Args:
-        alerts: waiting and in flight together.
-        nbytes: of all of them; None: no limit.
-        age_ns: older ones are given up; None: no limit.
-    """
-
-    alerts: int
-    nbytes: int | None = None
-    age_ns: int | None = None
 
 
 class Outbox:
     """A bounded outbox; every operation takes constant time, ``link_lost`` one step per message in flight.
+
+    Not so after a refusal by the broker: what comes back is sorted in among what waits.
 
     One owner, one thread::
 
@@ -54,7 +44,8 @@ class Outbox:
         journal: keeps them on disk; None: in memory.
 
     Attributes:
-        on_stored: called from another thread when ``ready`` and ``tick`` are worth a call.
+        said: what each alert rule said last, ``raised`` or ``cleared``, by device and rule: in this run, else in an earlier one.
+        on_found: called with what of an earlier run was added to ``said`` later than at the start.
 
     Raises:
         ValueError: window or capacity out of range.
@@ -65,21 +56,26 @@ class Outbox:
         if not 1 <= window <= bounds.alerts:
             raise ValueError(f"need 1 <= window <= capacity, got window {window} and capacity {bounds.alerts}")
         self.capacity, self.window, self.journal = bounds.alerts, window, journal
-        self._nbytes = _NEVER_NS if bounds.nbytes is None else bounds.nbytes
-        self._age_ns = _NEVER_NS if bounds.age_ns is None else bounds.age_ns
+        self._nbytes = NEVER_NS if bounds.nbytes is None else bounds.nbytes
+        self._age_ns = NEVER_NS if bounds.age_ns is None else bounds.age_ns
         # One queue for each severity, each in order of acceptance: the next to send is the lowest number among the heads, the
         # next to evict is the head of the least severe. What is in flight has lower numbers than what waits, but for what was refused.
         self._waiting: tuple[deque[Entry], ...] = tuple(deque() for _ in _SEVERITIES)
-        self._refused: tuple[deque[Entry], ...] = tuple(deque() for _ in _SEVERITIES)  # held back until _again_ns
-        self._again_ns, self._pause_ns = _NEVER_NS, REFUSED_AGAIN_NS
-        self._denied: set[int] = set()  # numbers of those held that the broker refused at least once
+        self._refused = Refused(len(_SEVERITIES))
+        self._is_mixed = False  # since a refusal, what is in flight may have higher numbers than what waits
         self._offered: Entry | None = None
         self._in_flight: dict[int, Entry] = {}
         self._held: dict[int, Entry] = {}  # by number
         self._next = self._held_bytes = 0
         self._accepted = self._delivered = self._evicted = self._stray = self._restored = self._expired = 0
+        self.said = Said()
+        self.on_found: Callable[[Said], None] = lambda _said: None
+        self._is_told = True
         if journal is not None:
             self._restore(journal.start())
+            self._is_told = not journal.is_late
+            if self._is_told:
+                self.said.learn(journal.take_reported())
 
     def __len__(self) -> int:
         """Alerts held: waiting and in flight."""
@@ -105,11 +101,14 @@ class Outbox:
         """
         if message.kind != "alert":
             raise ValueError(f"the outbox takes alerts only, not a {message.kind}")
-        severity = message.message.severity if isinstance(message.message, Alert) else _SEVERITIES[-1]
+        severity = _SEVERITIES[-1]
+        if isinstance(message.message, Alert):
+            severity = message.message.severity
+            self.said.note(message.message)
         entry = Entry(self._next, _SEVERITIES.index(severity), message, boottime_ns())
         self._next += 1
         self._accepted += 1
-        if self.journal is not None and _size(entry) <= self._nbytes:
+        if self.journal is not None and size_of(entry) <= self._nbytes:
             self.journal.post(entry)
         self._hold(entry)
         self._waiting[entry.level].append(entry)
@@ -121,11 +120,7 @@ class Outbox:
         With a journal: the next that is on disk. While the disk fails, alerts are sent from memory: late is worse than not stored.
         """
         if self._offered is None and len(self._in_flight) < self.window:
-            heads = [queue for queue in self._waiting if queue]
-            if heads:
-                first = min(heads, key=lambda queue: queue[0].number)
-                if self.journal is None or self._may_send(self.journal, first[0].number):
-                    self._offered = first.popleft()
+            self._offered = self._take_next()
         return self._offered.message if self._offered else None
 
     def sent(self, token: int) -> None:
@@ -146,14 +141,17 @@ class Outbox:
         entry = self._in_flight.pop(token, None)
         if entry is None:
             self._stray += 1
+        elif self._refused.bars(entry):  # an earlier one of its topic was refused: sent again after that, so that the last word is the last
+            self._refused.hold(entry)
         else:
             self._delivered += 1
-            self._let_go(entry)
+            if self._let_go(entry):
+                self._refused.give_back(self._waiting)
 
     def refused(self, token: int) -> Outgoing | None:
         """The broker read a message and will not have it: no permission, a quota. It is kept and offered again, later and later.
 
-        Others overtake it meanwhile: one topic that is denied must not hold up the rest.
+        Later ones of its topic wait for it, and those under way are sent again after it; other topics go on.
 
         Returns:
             The message; None when no alert is in flight under the token.
@@ -162,11 +160,8 @@ class Outbox:
         if entry is None:
             self._stray += 1
             return None
-        self._denied.add(entry.number)
-        self._refused[entry.level].append(entry)
-        if self._again_ns == _NEVER_NS:
-            self._again_ns = boottime_ns() + self._pause_ns
-            self._pause_ns = min(self._pause_ns * 2, REFUSED_AGAIN_MAX_NS)
+        self._is_mixed = True
+        self._refused.add(entry, boottime_ns())
         return entry.message
 
     def link_lost(self) -> None:
@@ -176,25 +171,29 @@ class Outbox:
         self._offered = None
         for entry in reversed(back):  # in flight is a dict in the order of sending, which is the order of acceptance
             self._waiting[entry.level].appendleft(entry)
-        if self._denied:  # another broker, or the same with other rights: all of it is worth a try
-            self._offer_refused()
-            self._pause_ns = REFUSED_AGAIN_NS
+        if self._is_mixed:
+            self._is_mixed = len(self._refused) > 0
+            self._refused.new_link()
+            self._refused.give_back(self._waiting)
 
     def tick(self) -> None:
         """Give up what is too old, and give the journal what it asks for; call often."""
-        if self._age_ns != _NEVER_NS and self._held:
+        if self._age_ns != NEVER_NS and self._held:
             oldest_ns = boottime_ns() - self._age_ns
-            for queue in (*self._refused, *self._waiting):
+            for queue in (*self._refused.queues, *self._waiting):
                 while queue and queue[0].born_ns < oldest_ns:
                     self._expired += 1
                     self._let_go(queue.popleft())
-        if self._again_ns != _NEVER_NS and boottime_ns() >= self._again_ns:
-            self._offer_refused()
+        if self._refused.is_due(boottime_ns()):
+            self._refused.give_back(self._waiting)
         journal = self.journal
         if journal is not None and journal.needs_all:
             if found := journal.take_found():  # the file could be opened only now: older than all of ours, and none of them is in flight
                 self._restore([msgspec.structs.replace(entry, number=i - len(found)) for i, entry in enumerate(found)])
-            journal.write_all(sorted(self._held.values(), key=lambda entry: entry.number), self._next - 1)
+            if not self._is_told:
+                self._is_told = True
+                self.on_found(self.said.learn(journal.take_reported()))
+            journal.write_all(sorted(self._held.values(), key=lambda entry: entry.number), self._next - 1, self.said.flat())
 
     def close(self) -> bool:
         """The end. Returns whether what is held will be there at the next start."""
@@ -211,7 +210,7 @@ class Outbox:
     @property
     def denied(self) -> int:
         """How many of those held the broker refused."""
-        return len(self._denied)
+        return len(self._refused)
 
     def counts(self) -> dict[str, int]:
         """Where alerts are. Always: accepted = delivered + waiting + in_flight + evicted.
@@ -239,18 +238,18 @@ class Outbox:
         journal = self.journal
         if journal is None:
             return {"kept": "in memory", "bytes": self._held_bytes}
-        kept = f"in memory: {journal.fault}" if journal.fault else f"in {journal.path}"
+        kept = f"in memory: {journal.trouble}" if journal.trouble else f"in {journal.path}"
         return {"kept": kept, "durability": journal.durability, "bytes": self._held_bytes, "commits": journal.commits}
 
     @staticmethod
     def _may_send(journal: Journal, number: int) -> bool:
-        return bool(journal.fault) or (number <= journal.committed and journal.backlog <= UNFORGOTTEN)
+        return bool(journal.trouble) or (number <= journal.committed and journal.backlog <= UNFORGOTTEN)
 
     def _make_room(self, newest: Entry) -> Outgoing | None:
         given_up = None
-        by_severity = list(zip(self._refused, self._waiting, strict=True))
+        by_severity = list(zip(self._refused.queues, self._waiting, strict=True))
         while len(self._held) > self.capacity or self._held_bytes > self._nbytes:
-            if _size(newest) > self._nbytes and newest.number in self._held:
+            if size_of(newest) > self._nbytes and newest.number in self._held:
                 queue, entry = self._waiting[newest.level], newest
                 queue.pop()
             elif (lowest := next((queue for pair in by_severity for queue in pair if queue), None)) is not None:
@@ -273,26 +272,29 @@ class Outbox:
             self._next = max(self._next, found[-1].number + 1)
             self._make_room(found[-1])
 
-    def _offer_refused(self) -> None:
-        """Put all of it where it belongs: between what waits and what was in flight later."""
-        self._again_ns = _NEVER_NS
-        for refused, waiting in zip(self._refused, self._waiting, strict=True):
-            entries = sorted([*refused, *waiting], key=lambda entry: entry.number)
-            refused.clear()
-            waiting.clear()
-            waiting.extend(entries)
+    def _take_next(self) -> Entry | None:
+        """Out of those that wait, the first that may go."""
+        for _ in range(PASSED_OVER):
+            heads = [queue for queue in self._waiting if queue]
+            if not heads:
+                return None
+            first = min(heads, key=lambda queue: queue[0].number)
+            if self.journal is not None and not self._may_send(self.journal, first[0].number):
+                return None
+            entry = first.popleft()
+            if not self._refused.bars(entry):
+                return entry
+            self._refused.hold(entry)
+        return None
 
     def _hold(self, entry: Entry) -> None:
         self._held[entry.number] = entry
-        self._held_bytes += _size(entry)
+        self._held_bytes += size_of(entry)
 
-    def _let_go(self, entry: Entry) -> None:
+    def _let_go(self, entry: Entry) -> bool:
+        """Whether others that were held back may go now."""
         del self._held[entry.number]
-        self._denied.discard(entry.number)
-        self._held_bytes -= _size(entry)
+        self._held_bytes -= size_of(entry)
         if self.journal is not None:
             self.journal.post(entry.number)
-
-
-def _size(entry: Entry) -> int:
-    return len(entry.message.payload) + len(entry.message.topic) + ENTRY_BYTES
+        return self._refused.forget(entry)

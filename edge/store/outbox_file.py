@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -114,40 +114,47 @@ class OutboxFile:
                 raise Damaged(str(fault)) from fault
             raise
 
-    def read(self) -> list[Entry]:
-        """All alerts, in order.
+    def read(self) -> tuple[list[Entry], list[int]]:
+        """All alerts, in order; and the numbers of those that are not what was written, which SQLite does not see.
 
         The age of one from before the machine started anew is only known when the wall clock was set both times; otherwise it begins now.
 
         Raises:
-            Damaged: a row is not what was written, which SQLite does not see.
             sqlite3.Error: the disk fails.
         """
         now_ns, wall_ns = boottime_ns(), time.time_ns()
-        entries = []
+        entries, bad = [], []
         for row in self._db.execute("SELECT number, level, topic, payload, born_ns, kernel, wall_ns, crc FROM alerts ORDER BY number"):
             number, level, topic, payload, born_ns, kernel, made_ns, crc = row
             if tuple(map(type, row)) != _TYPES or crc != _crc(topic, payload):
-                raise Damaged(f"alert {number} is not what was written")
+                bad.append(number)
+                continue
             if kernel != self.kernel or not kernel:
                 is_known = _SANE_NS < made_ns <= wall_ns
                 born_ns = now_ns - (wall_ns - made_ns if is_known else 0)
             entries.append(Entry(number, level, Outgoing("alert", topic, payload), born_ns))
-        return entries
+        return entries, bad
 
     def reported(self) -> dict[tuple[str, str], str]:
         """What each alert rule said last, by device and rule: raised or cleared."""
         rows = self._db.execute("SELECT device, rule, state FROM reported WHERE state IN ('raised', 'cleared')")
         return {(device, rule): state for device, rule, state in rows}
 
-    def write(self, puts: Iterable[Entry], drops: Sequence[int], forgotten: Sequence[str] = (), *, replace: bool = False) -> None:
+    def write(
+        self,
+        puts: Iterable[Entry],
+        drops: Sequence[int],
+        forgotten: Sequence[str] = (),
+        anew: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
         """One transaction: all or nothing.
 
         Args:
             puts: alerts to keep; with each goes what its rule said.
             drops: numbers to forget.
             forgotten: devices whose rules are forgotten.
-            replace: nothing else is in the file afterwards.
+            anew: nothing else is in the file afterwards, and this is all that rules said last, by device and rule; None: all that is
+                in the file stays.
 
         Raises:
             sqlite3.Error: nothing was written, or what was is in a file that somebody deleted; close it, and do not trust it to write
@@ -156,8 +163,10 @@ class OutboxFile:
         wall_ns = time.time_ns()
         db = self._db
         db.execute("BEGIN IMMEDIATE")
-        if replace:
+        if anew is not None:
             db.execute("DELETE FROM alerts")
+            db.execute("DELETE FROM reported")
+            db.executemany(_REPORT, [(device, rule, state, -1) for (device, rule), state in anew.items()])
         for entry in puts:
             message, alert = entry.message, entry.message.message
             name = alert.id if isinstance(alert, Alert) else ""
@@ -165,7 +174,7 @@ class OutboxFile:
             db.execute(
                 _PUT, (entry.number, name, entry.level, message.topic, message.payload, entry.born_ns, self.kernel, wall_ns, checked)
             )
-            if isinstance(alert, Alert) and alert.device:
+            if anew is None and isinstance(alert, Alert) and alert.device:
                 db.execute(_REPORT, (alert.device, alert.name, alert.state, entry.number))
         db.executemany("DELETE FROM alerts WHERE number = ?", [(number,) for number in drops])
         db.executemany("DELETE FROM reported WHERE device = ?", [(device,) for device in forgotten])
@@ -173,6 +182,23 @@ class OutboxFile:
         # A file that was deleted, or replaced, takes every write and keeps nothing.
         if _identity(self._path) != self._is or (self._has_log and not os.path.exists(f"{self._path}-wal")):
             raise sqlite3.OperationalError("the file is not there any more")
+
+    def copy_aside(self) -> Path:
+        """Copy what is in the file, for whoever wants to know what happened to it; the oldest copies are deleted.
+
+        Not file by file: to close another handle of it would give up SQLite's lock.
+
+        Raises:
+            sqlite3.Error, OSError: it cannot be copied.
+        """
+        aside = _name_aside(self._path)
+        copy = sqlite3.connect(aside)
+        try:
+            self._db.backup(copy)
+        finally:
+            copy.close()
+        _delete_old(self._path)
+        return aside
 
     def close(self) -> None:
         """Give the file back; what is not committed is not in it."""
@@ -229,17 +255,25 @@ def set_aside(path: Path) -> Path:
     Raises:
         OSError: the folder does not let us.
     """
-    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+    aside = _name_aside(path)
     for suffix in ("-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
             os.replace(f"{path}{suffix}", f"{aside}{suffix}")
     with contextlib.suppress(FileNotFoundError):
         os.replace(path, aside)
+    _delete_old(path)
+    return aside
+
+
+def _name_aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+
+
+def _delete_old(path: Path) -> None:
     old = sorted(one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.endswith(("-wal", "-shm", "-journal")))
     for one in old[:-DAMAGED_KEPT]:
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{one}{suffix}").unlink(missing_ok=True)
-    return aside
 
 
 def _crc(topic: str, payload: bytes) -> int:

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import msgspec
-
+from edge.store.outbox_batch import Operation, Snapshot, fold
 from edge.store.outbox_file import Damaged, Durability, Entry, OutboxFile, set_aside
+from edge.store.outbox_said import Reported
 
 _log = logging.getLogger(__name__)
 
@@ -24,16 +24,8 @@ BATCH = 256  # operations of one transaction
 MOST_WAITING = 16_384  # operations that wait for a disk that hangs; beyond, everything is written anew once it is back
 RETRY_S = (0.25, 5.0)  # first and longest wait before a disk that failed is tried again
 CLOSE_S = 2.0
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """All that is in an outbox, in order, and the number of the latest that was accepted."""
-
-    entries: list[Entry]
-    last: int
-
-
-Operation = Entry | int | str | Snapshot | None  # keep; forget a number, a device; write all anew; the end
+OPEN_S = 2.0  # the start waits no longer for a disk that hangs
+HANGS_NS = 2_000_000_000  # operations wait and none is done for so long: the disk counts as failing
 
 
 class Journal:
@@ -45,7 +37,8 @@ class Journal:
 
     Attributes:
         committed: alerts up to this number are on disk.
-        fault: why alerts are kept in memory only, or "" while they are stored.
+        fault: why alerts are kept in memory only, or "" while they are stored; see ``trouble``.
+        is_late: the file could not be read at the start; what it holds comes with ``needs_all``, once it can.
         damaged: what was set aside and why, or ""; set to "" by who has told of it.
         wants_all: the file is open again and waits for ``write_all``.
         commits: transactions so far.
@@ -65,14 +58,24 @@ class Journal:
         self._operations: queue.SimpleQueue[Operation] = queue.SimpleQueue()
         self._posted = self._done = 0
         self._retry_s = RETRY_S[0]
-        self._open()
+        self._pulse = (0, 0)  # operations done, and since when no more are
+        # Not by this thread: one that waits for a disk that hangs cannot be called back.
+        self._opener = threading.Thread(target=self._open, name="outbox-open", daemon=True)
+        self._opener.start()
+        self._opener.join(OPEN_S)
+        is_hanging = self._opener.is_alive()
+        if is_hanging:
+            self._complain("the disk does not answer")
+        self.is_late = is_hanging or not self._was_read
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)  # a disk that hangs must not keep us from ending
 
     # -- the loop's side -----------------------------------------------------------------------------------------------------
 
     def start(self) -> list[Entry]:
         """Begin to write; gives what an earlier run left, in order."""
-        found, self._found = self._found, []
+        found: list[Entry] = []
+        if not self.is_late:
+            found, self._found = self._found, []
         if found:
             self.committed = found[-1].number
         self._thread.start()
@@ -82,6 +85,16 @@ class Journal:
     def backlog(self) -> int:
         """Operations that are not on disk yet."""
         return self._posted - self._done
+
+    @property
+    def trouble(self) -> str:
+        """Why alerts must be sent from memory, or "": the disk fails, or hangs. Look often: it hangs by how long nothing was done."""
+        if self.fault:
+            return self.fault
+        done, now_ns = self._done, time.monotonic_ns()
+        if done != self._pulse[0] or done == self._posted:
+            self._pulse = (done, now_ns)
+        return "the disk does not answer" if now_ns - self._pulse[1] > HANGS_NS else ""
 
     @property
     def done(self) -> int:
@@ -103,6 +116,8 @@ class Journal:
         if self._is_behind or self.backlog >= MOST_WAITING:
             self._is_behind = True
             return
+        if self._posted == self._done:
+            self._pulse = (self._done, time.monotonic_ns())
         self._posted += 1
         self._operations.put(operation)
 
@@ -115,11 +130,12 @@ class Journal:
         """What each alert rule said last in an earlier run, by device and rule: raised or cleared."""
         return dict(self._reported)
 
-    def write_all(self, entries: Iterable[Entry], last: int) -> None:
-        """Make the file hold these alerts and no others."""
+    def write_all(self, entries: Iterable[Entry], last: int, said: Reported) -> None:
+        """Make the file hold these alerts and no others, and this as what rules said last."""
         self.wants_all = self._is_behind = False
+        self._pulse = (self._done, time.monotonic_ns())
         self._posted += 1
-        self._operations.put(Snapshot(list(entries), last))
+        self._operations.put(Snapshot(list(entries), last, said))
 
     def close(self) -> bool:
         """Write what waits and close the file; gives up after ``CLOSE_S``.
@@ -150,11 +166,24 @@ class Journal:
         file = OutboxFile(self.path, self.durability)
         try:
             if not self._was_read:
-                self._found, self._reported, self._was_read = file.read(), file.reported(), True
+                found, bad = file.read()
+                if bad:
+                    self._drop_bad(file, bad)
+                self._found, self._reported, self._was_read = found, file.reported(), True
         except BaseException:
             file.close()
             raise
         self._file = file
+
+    def _drop_bad(self, file: OutboxFile, bad: list[int]) -> None:
+        """Alerts that are not what was written: they go, the sound ones stay."""
+        try:
+            kept = f"a copy of the file was kept as {file.copy_aside().name}"
+        except (sqlite3.Error, OSError) as fault:  # evidence is worth less than the alerts
+            kept = f"no copy of the file could be kept: {fault}"
+        file.write((), bad)
+        self.damaged = f"{len(bad)} alerts in {self.path} are not what was written: they were dropped, and {kept}"
+        _log.error("outbox: %s", self.damaged)
 
     def _run(self) -> None:
         is_over = False
@@ -166,9 +195,12 @@ class Journal:
                 self.fault = "the thread that stores them has ended"
 
     def _work(self) -> None:
+        self._opener.join()
+        is_late = self.is_late
         while True:
-            if self._file is None and not self._come_back():
+            if (self._file is None or is_late) and not self._come_back():
                 return
+            is_late = False
             batch = [self._operations.get()]
             with contextlib.suppress(queue.Empty):
                 while len(batch) < BATCH:
@@ -184,30 +216,16 @@ class Journal:
                 return
 
     def _write(self, batch: list[Operation]) -> bool:
-        puts: dict[int, Entry] = {}
-        drops: list[int] = []
-        forgotten: list[str] = []
-        is_anew, last = False, self.committed
-        for operation in batch:
-            if isinstance(operation, Entry):
-                puts[operation.number] = operation
-                last = max(last, operation.number)
-            elif isinstance(operation, int):
-                drops.append(operation)
-            elif isinstance(operation, str):
-                forgotten.append(operation)
-            elif isinstance(operation, Snapshot):
-                puts = {entry.number: entry for entry in operation.entries}
-                drops, is_anew, last = [], True, operation.last
+        work = fold(batch, self.committed)
         try:
             assert self._file is not None  # noqa: S101 - who calls has looked
-            self._file.write(puts.values(), drops, forgotten, replace=is_anew)
+            self._file.write(work.puts.values(), work.drops, work.forgotten, work.anew)
         except (sqlite3.Error, ValueError, OverflowError) as fault:
             self._fail(fault)
             return False
         self.commits += 1
-        self.committed = last
-        if self.fault and is_anew:
+        self.committed = work.last
+        if self.fault and work.anew is not None:
             _log.warning("outbox: alerts are stored in %s again", self.path)
             self.fault = ""
         self._retry_s = RETRY_S[0]
@@ -217,9 +235,12 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._complain(str(fault))
+
+    def _complain(self, fault: str) -> None:
         if not self.fault:
             _log.error("outbox: %s: %s; alerts are kept in memory and sent, and would be lost with the process", self.path, fault)
-        self.fault = str(fault)
+        self.fault = fault
 
     def _come_back(self) -> bool:
         """Open the file again, however long it takes, and write all that is to be in it; false at the end."""

@@ -2,13 +2,15 @@
 
 import time
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from edge.messages import Alert, Cause, Outgoing, Severity
-from edge.store.outbox import REFUSED_AGAIN_NS, Outbox
+from edge.store.outbox import Outbox
+from edge.store.outbox_refused import AGAIN_NS
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
@@ -269,6 +271,8 @@ def test_what_the_broker_refuses_is_kept_overtaken_and_offered_again_later_and_l
     monkeypatch.setattr("edge.store.outbox.boottime_ns", lambda: now[0])
     box = Outbox(capacity=6, window=4)
     messages = [make(n, "info", "d0") for n in range(6)]
+    for n in (0, 2):
+        messages[n] = msgspec.structs.replace(messages[n], topic=f"t{n}")
     for message in messages:
         box.add(message)
     for token in range(4):
@@ -283,12 +287,12 @@ def test_what_the_broker_refuses_is_kept_overtaken_and_offered_again_later_and_l
     assert box.ready() is messages[4], "others are not held up"
     box.sent(4)
     box.acked(4)
-    now[0] += REFUSED_AGAIN_NS
+    now[0] += AGAIN_NS
     box.tick()
     assert box.ready() is messages[0]
     box.sent(5)
     box.refused(5)
-    now[0] += REFUSED_AGAIN_NS
+    now[0] += AGAIN_NS
     box.tick()
     assert box.ready() is messages[2], "0 waits for twice as long"
     box.add(make(6, "info", "d0"))
