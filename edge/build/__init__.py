@@ -13,7 +13,7 @@ from edge.build.checkpoint import keep_state
 from edge.build.health import health_terms
 from edge.build.models import choose, life_of
 from edge.build.monitoring import monitoring_of
-from edge.build.outbox import outbox_of
+from edge.build.outbox import Resumption, outbox_of
 from edge.build.recorder import recorder_of
 from edge.build.safe import safe_config
 from edge.build.start import Start, start_again, start_with
@@ -136,12 +136,20 @@ def daemon(
     plan = build(Start()) if is_safe else start_with(Path(path), build, admissions)
     plan.is_safe = is_safe
     outbox = outbox_of(configs[0])
+    resumption = Resumption(outbox)
+
+    def resumed(plan: Plan) -> Plan:
+        plan.health = msgspec.structs.replace(plan.health, said=outbox.said)
+        if not is_safe:
+            resumption.attach(plan.pipeline)
+        return plan
+
+    resumed(plan)
     if not is_safe:
-        reported = outbox.journal.take_reported() if outbox.journal is not None else {}
-        plan.keeper = keep_state(configs[0], plan.pipeline, reported)
+        plan.keeper = keep_state(configs[0], plan.pipeline)
     return Daemon(
         plan,
-        lambda: build(Start() if is_safe else start_again(Path(path), memory)),
+        lambda: resumed(build(Start() if is_safe else start_again(Path(path), memory))),
         outbox,
         notifier or Notifier.from_environment(),
         tap,

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from edge.build.outbox import state_path
@@ -14,19 +13,15 @@ from edge.store.checkpoint import Checkpoint, CheckpointWriter, read
 
 _log = logging.getLogger(__name__)
 
-Reported = Mapping[tuple[str, str], str]  # device and rule to raised or cleared
 
-
-def keep_state(config: RuntimeConfig, pipeline: Pipeline, reported: Reported) -> Keeper | None:
+def keep_state(config: RuntimeConfig, pipeline: Pipeline) -> Keeper | None:
     """Put back what an earlier run knew, and keep what this one will know. Nothing of it can keep the daemon from starting.
 
     Args:
         config: whole.
-        pipeline: warm, and not at work yet.
-        reported: what alert rules said last, from the outbox.
+        pipeline: warm, and not at work yet; its rules know what they said.
     """
     path = state_path(config.name, "checkpoint", config.checkpoint.path)
-    _resume_rules(pipeline, reported)
     if path is None:
         return None
     try:
@@ -53,21 +48,3 @@ def _restore(pipeline: Pipeline, found: Checkpoint, path: Path, max_age_s: float
     _log.info("checkpoint: %d devices go on where they were %.1f s ago", len(devices), age_s)
     for name, why in refused.items():
         _log.warning("checkpoint: %s starts anew: %s", name, why)
-
-
-def _resume_rules(pipeline: Pipeline, reported: Reported) -> None:
-    """Whoever gets a lane first in this run has said before what the outbox has stored."""
-    raised: dict[str, set[str]] = {}
-    for (device, rule), state in reported.items():
-        if state == "raised":
-            raised.setdefault(device, set()).add(rule)
-    if not raised:
-        return
-    earlier = pipeline.lanes.on_assign
-
-    def seat(lane: int, device: str) -> None:
-        if earlier is not None:
-            earlier(lane, device)
-        pipeline.decisions.policy.resume(lane, raised.pop(device, ()))
-
-    pipeline.lanes.on_assign = seat

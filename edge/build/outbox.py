@@ -2,16 +2,54 @@
 
 import logging
 import os
+from collections import deque
 from pathlib import Path
 
 from edge.config.types import RuntimeConfig
+from edge.pipeline.recipe import Pipeline
 from edge.store.outbox import Bounds, Outbox
 from edge.store.outbox_journal import Journal
+from edge.store.outbox_said import Said
 
 _log = logging.getLogger(__name__)
 
 ALERTS_IN_FLIGHT = 20  # paho resends everything it holds after a reconnect, so it holds little
 _STATE = "STATE_DIRECTORY"
+
+
+class Resumption:
+    """Lets the alert rules of pipelines go on from what they said last: nothing is said twice, and what is over is taken back.
+
+    At a restart, at a reload, when a device that had to give up its lane comes back, and when the outbox's file could be read only
+    after the start.
+
+    Args:
+        outbox: knows what was said.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._said = outbox.said
+        self._pipelines: deque[Pipeline] = deque(maxlen=2)  # at work, and perhaps built to take over
+        outbox.on_found = self._found
+
+    def attach(self, pipeline: Pipeline) -> None:
+        """A pipeline that is warm, and not at work yet."""
+        earlier, policy = pipeline.lanes.on_assign, pipeline.decisions.policy
+
+        def seat(lane: int, device: str) -> None:
+            if earlier is not None:
+                earlier(lane, device)
+            policy.resume(lane, self._said.raised(device))
+
+        pipeline.lanes.on_assign = seat
+        self._pipelines.append(pipeline)
+
+    def _found(self, new: Said) -> None:
+        for pipeline in self._pipelines:
+            for device in new:
+                lane = pipeline.lanes.find(device)
+                if lane >= 0:
+                    pipeline.decisions.policy.resume(lane, new.raised(device))
 
 
 def outbox_of(config: RuntimeConfig) -> Outbox:

@@ -5,7 +5,7 @@ and for silent streams alerts where the file asks for them. The watchdog is fed 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -31,12 +31,14 @@ class HealthTerms(msgspec.Struct, frozen=True):
         topic, alert_topic: of the health message, of alerts about silence.
         severity: of those alerts.
         sources: what is expected of each stream.
+        said: what alerts said last, in this run or an earlier one, by device and name.
     """
 
     topic: str = ""
     alert_topic: str = ""
     severity: Severity = "warning"
     sources: tuple[SourceTerms, ...] = ()
+    said: dict[str, dict[str, str]] = {}
 
 
 class Link(Protocol):
@@ -80,7 +82,6 @@ class Health:
         self._next_ns = self._next_line_ns = 0
         self._is_changed = True
         self._connects = self._made = 0
-        self._alarmed: set[str] = set()
         self._logged: dict[str, int] = {}
 
     def watch(self, pipeline: Pipeline, terms: HealthTerms, now_ns: int) -> None:
@@ -102,7 +103,7 @@ class Health:
         for source in changed:
             self._is_changed = True
             self._say(f"stream {source.terms.name}", source.state, "" if source.is_heard else "nothing came yet", now_ns)
-        self._alarm(pipeline, sources, changed, now_ns, out)
+        self._alarm(pipeline, sources, now_ns, out)
         words = f"{sources.old} samples too old" if sources.old else ""
         self._set("flood", "flood" if sources.old else "ok", words, now_ns)
         self._set("devices", "silent" if sources.silent_count else "ok", f"{sources.silent_count}" if sources.silent_count else "", now_ns)
@@ -223,18 +224,22 @@ class Health:
 
     # -- alerts --------------------------------------------------------------------------------------------------------------
 
-    def _alarm(self, pipeline: Pipeline, sources: Sources, changed: Sequence[Source], now_ns: int, out: list[Outgoing]) -> None:
-        """Alerts of streams whose silence is one: raised once it is sure, also of a stream that never spoke; cleared when it speaks."""
-        for source in changed if all(one.is_heard for one in sources.sources.values()) else sources.sources.values():
-            name, limit = source.terms.name, source.limit_ns
+    def _alarm(self, pipeline: Pipeline, sources: Sources, now_ns: int, out: list[Outgoing]) -> None:
+        """Alerts of streams whose silence is one: raised once it is sure, also of a stream that never spoke; cleared when it speaks.
+
+        What an earlier run raised is not raised again, and is cleared.
+        """
+        said = self._terms.said.setdefault(pipeline.name, {})
+        for source in sources.sources.values():
+            name, limit = f"silent.{source.terms.name}", source.limit_ns
             if not source.terms.has_alert or limit is None:
                 continue
             is_silent = source.state == "silent" and (source.is_heard or now_ns - source.since_ns > limit)
-            if is_silent and name not in self._alarmed:
-                self._alarmed.add(name)
+            if is_silent and said.get(name) != "raised":
+                said[name] = "raised"
                 out.append(self._alert(pipeline, source, "raised", now_ns))
-            elif source.state != "silent" and name in self._alarmed:
-                self._alarmed.discard(name)
+            elif source.state != "silent" and said.get(name) == "raised":
+                said[name] = "cleared"
                 out.append(self._alert(pipeline, source, "cleared", now_ns))
 
     def _alert(self, pipeline: Pipeline, source: Source, state: Literal["raised", "cleared"], now_ns: int) -> Outgoing:

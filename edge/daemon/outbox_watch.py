@@ -29,7 +29,6 @@ class OutboxWatch:
         self._tally = Tally("%d alerts were given up: more wait for the broker than [outbox] allows")
         self._made = self._evicted = self._counted = 0
         self._again_ns = 0
-        self._is_evicting = self._is_failing = self._is_denied = False
 
     def look(self, pipeline: Pipeline, now_ns: int) -> list[Outgoing]:
         """Alerts about what changed since the last look; call often.
@@ -41,15 +40,12 @@ class OutboxWatch:
         self._outbox.tick()
         out: list[Outgoing] = []
         self._look_at_evictions(pipeline, now_ns, out)
-        if bool(self._outbox.denied) != self._is_denied:
-            self._is_denied = not self._is_denied
-            self._tell(pipeline, now_ns, out, "outbox.denied", "raised" if self._is_denied else "cleared", self._outbox.denied)
+        denied = self._outbox.denied
+        self._tell_change(pipeline, now_ns, out, "outbox.denied", denied, is_on=denied > 0)
         journal = self._outbox.journal
         if journal is None:
             return out
-        if bool(journal.fault) != self._is_failing:
-            self._is_failing = not self._is_failing
-            self._tell(pipeline, now_ns, out, "outbox.not_stored", "raised" if self._is_failing else "cleared", len(self._outbox))
+        self._tell_change(pipeline, now_ns, out, "outbox.not_stored", len(self._outbox), is_on=bool(journal.trouble))
         if journal.damaged:
             journal.damaged = ""
             self._tell(pipeline, now_ns, out, "outbox.damaged", "raised", 1)
@@ -73,12 +69,19 @@ class OutboxWatch:
         if now_ns < self._again_ns:
             return
         new = evicted - self._evicted
-        if not new and not self._is_evicting:
+        if not new and not self._is_raised(pipeline, "outbox.evicted"):
             return
         self._evicted += new
-        self._is_evicting = new > 0
         self._again_ns = now_ns + AGAIN_NS
         self._tell(pipeline, now_ns, out, "outbox.evicted", "raised" if new else "cleared", new)
+
+    def _is_raised(self, pipeline: Pipeline, name: str) -> bool:
+        """In this run or an earlier one, and not cleared."""
+        return self._outbox.said.get(pipeline.name, {}).get(name) == "raised"
+
+    def _tell_change(self, pipeline: Pipeline, now_ns: int, out: list[Outgoing], name: str, value: int, *, is_on: bool) -> None:
+        if is_on != self._is_raised(pipeline, name):
+            self._tell(pipeline, now_ns, out, name, "raised" if is_on else "cleared", value)
 
     def _tell(
         self, pipeline: Pipeline, now_ns: int, out: list[Outgoing], name: str, state: Literal["raised", "cleared"], value: int
@@ -104,6 +107,7 @@ class OutboxWatch:
             stamp_ns=wall_ns,
             topic=self.topic,
         )
+        self._outbox.said.note(alert)
         out.append(decisions.outputs.alert(alert, 0.0, decisions.wall_offset_ns))
 
 

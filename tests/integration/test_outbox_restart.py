@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -113,5 +114,53 @@ def test_without_a_checkpoint_what_was_said_is_known_all_the_same(tmp_path, brok
         until(lambda: used(peer, boot) == 8)
         time.sleep(0.3)
         assert said(peer) == [("hot", "raised")]
+    finally:
+        edge.close()
+
+
+def test_a_reload_repeats_nothing_and_takes_back_what_is_over(tmp_path, broker, peer):
+    edge = Edge(tmp_path, broker, TEXT)
+    try:
+        until(lambda: peer.status() and peer.status()["state"] == "running")
+        send(peer, 0, [1.0] * 8)
+        until(lambda: said(peer) == [("hot", "raised")])
+        boot = peer.status()["boot_id"]
+        edge.process.send_signal(signal.SIGHUP)
+        until(lambda: any(s["boot_id"] != boot and s["state"] == "running" for s in peer.json("/status")))
+        send(peer, 8, [1.0] * 8)
+        until(lambda: used(peer, boot) == 8)
+        time.sleep(0.3)
+        assert said(peer) == [("hot", "raised")]
+        send(peer, 16, [0.0] * 8)
+        until(lambda: said(peer) == [("hot", "raised"), ("hot", "cleared")])
+        assert edge.stop() == 0
+    finally:
+        edge.close()
+
+
+def test_a_file_that_opens_late_still_tells_rules_what_they_said(tmp_path, broker, peer):
+    edge = Edge(tmp_path, broker, TEXT)
+    try:
+        until(lambda: peer.status() and peer.status()["state"] == "running")
+        send(peer, 0, [1.0] * 8)
+        until(lambda: said(peer) == [("hot", "raised")])
+        boot = peer.status()["boot_id"]
+        edge.process.send_signal(signal.SIGKILL)
+        edge.process.wait(10)
+        edge.close()
+        (tmp_path / "state").unlink()
+        holder = sqlite3.connect(tmp_path / "box", isolation_level=None)
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        edge = Edge(tmp_path, broker, TEXT)
+        until(lambda: any(s["boot_id"] != boot and s["state"] == "running" for s in peer.json("/status")))
+        send(peer, 8, [0.0] * 8)
+        until(lambda: used(peer, boot) == 8)
+        assert ("hot", "cleared") not in said(peer)
+        holder.execute("COMMIT")
+        holder.close()
+        until(lambda: ("outbox.not_stored", "cleared") in said(peer))
+        send(peer, 16, [0.0])
+        until(lambda: [one for one in said(peer) if one[0] == "hot"] == [("hot", "raised"), ("hot", "cleared")])
     finally:
         edge.close()

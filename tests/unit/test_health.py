@@ -4,6 +4,7 @@ import json
 import threading
 import time
 
+import msgspec
 import pytest
 
 import edge
@@ -12,6 +13,7 @@ from edge.config.load import loads
 from edge.daemon.health import STUCK_NS, Health
 from edge.daemon.heartbeat import LEAST_NS, Heartbeat, Progress
 from edge.daemon.helpers import of_heartbeat, of_outbox
+from edge.daemon.outbox_watch import OutboxWatch
 from edge.messages import Outgoing, RawMessage
 from edge.store.outbox import Outbox
 from edge.store.outbox_journal import Journal
@@ -280,3 +282,42 @@ def test_what_is_wrong_with_a_recording_is_found_with_its_key(tmp_path):
     neither = PIPELINE + '[recording]\npath = "r"\ninputs = false\noutputs = false\n'
     assert set(found(neither, tmp_path)) == {"recording.inputs"}
     assert loads(PIPELINE + '[recording]\npath = "r"\n', tmp_path).recording.path == str(tmp_path / "r")
+
+
+def test_silence_that_an_earlier_run_raised_is_not_raised_again_and_is_cleared(tmp_path):
+    said = {}
+    told = []
+    for speaks in (
+        lambda i: i < 10,
+        lambda _i: False,
+        lambda _i: True,
+    ):  # falls silent; silent in the next run; speaks in the last
+        rig = Rig(tmp_path)
+        terms = msgspec.structs.replace(health_terms(loads(PIPELINE, tmp_path)), said=said)
+        rig.health.watch(rig.pipeline, terms, rig.now)
+        for i in range(100):
+            if speaks(i):
+                rig.send()
+            told += [json.loads(one.payload)["state"] for one in rig.look(50) if one.kind == "alert"]
+        told.append("killed")
+    assert told == ["raised", "killed", "killed", "cleared", "killed"]
+
+
+def test_troubles_of_the_outbox_that_an_earlier_run_raised_are_cleared(tmp_path):
+    rig, told = Rig(tmp_path), []
+    for run in range(3):
+        box = Outbox(3, 1, Journal(tmp_path / "box", "process"))
+        watch = OutboxWatch(box)
+        watch.topic = "t"
+        for number in range(6 if run == 0 else 0):
+            box.add(Outgoing("alert", "t", f"{number}".encode()))
+        if run == 0:
+            box.journal.fault = "as by a disk that fails"
+        for one in (one for _ in range(3) for one in watch.look(rig.pipeline, rig.now)):
+            told.append((run, one.message.name, one.message.state))
+            box.add(one)
+        box.journal.fault = ""
+        assert box.close()
+    assert [one for one in told if one[0] == 0] == [(0, "outbox.evicted", "raised"), (0, "outbox.not_stored", "raised")]
+    assert [one for one in told if one[0] == 1] == [(1, "outbox.evicted", "cleared"), (1, "outbox.not_stored", "cleared")]
+    assert not [one for one in told if one[0] == 2]
