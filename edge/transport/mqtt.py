@@ -251,7 +251,7 @@ class MqttTransport:
     # -- sending -------------------------------------------------------------------------------------------------------------
 
     def send(self, outgoing: Outgoing) -> bool:
-        """Queue a QoS 0 message; ``flush`` hands it to the socket.
+        """Queue a QoS 0 message; ``flush`` hands it to the socket. A command is handed over at once, behind what waits.
 
         Returns:
             False when it cannot leave now: the link is down or does not keep up. A command is taken only when nothing waits
@@ -261,14 +261,26 @@ class MqttTransport:
         if sock is None or not self.is_up:
             return False
         is_command = outgoing.kind == "command"
-        if sock.is_stalled and (is_command or sock.backlog > FAST_LANE_BACKLOG):
+        if sock.is_stalled and not is_command and sock.backlog > FAST_LANE_BACKLOG:
             return False
         if is_command and sock.unacked.age_ns(time.monotonic_ns()) > max(outgoing.ttl_ns, ACK_DELAY_NS):
             return False
         prefix = self._prefixes.of(outgoing.topic, -(-outgoing.ttl_ns // 1_000_000_000))
         payload = outgoing.payload
-        sock.queue(publish_header(len(prefix) + len(payload), is_retained=outgoing.kind == "report"), prefix, payload)
+        header = publish_header(len(prefix) + len(payload), is_retained=outgoing.kind == "report")
+        if is_command:
+            return self._send_now(sock, header + prefix + payload)
+        sock.queue(header, prefix, payload)
         return True
+
+    def _send_now(self, sock: PacketSocket, packet: bytes) -> bool:
+        try:
+            is_sent = sock.send_now(packet)
+            self._watch_writes(sock, is_wanted=sock.backlog > 0)
+        except OSError as fault:
+            self._drop(str(fault))
+            return False
+        return is_sent
 
     def send_acked(self, outgoing: Outgoing) -> int | None:
         """Send with QoS 1; the token comes back through ``on_acked``. None when the link is down."""
@@ -278,6 +290,7 @@ class MqttTransport:
 
     def _on_published(self, _client: paho.Client, _userdata: object, mid: int, reason: Any, _properties: object) -> None:
         if mid == self._announced:
+            self._announced = -1  # 65,535 messages later an alert has the same token
             return
         if reason.is_failure:  # PUBACK says no: nobody will ever get it
             self._handlers.on_refused(mid, str(reason))

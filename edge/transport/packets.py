@@ -5,6 +5,7 @@ docs/adr/0002-qos0-fast-lane.md). It also gives what paho does not have: a size 
 ordered write buffer with a bound.
 """
 
+import select
 import selectors
 import socket
 import ssl
@@ -122,6 +123,27 @@ class PacketSocket:
                 return False
         self.is_stalled = False
         return True
+
+    def send_now(self, packet: bytes) -> bool:
+        """Write what waits and then a packet, or nothing of the packet: one that waited here would leave when the peer reads again.
+
+        A packet of which the kernel took a part is finished by ``flush``: it cannot be taken back.
+
+        Returns:
+            False when none of it left.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        if not self.flush():
+            return False
+        if isinstance(self._sock, ssl.SSLSocket) and not select.select((), (self._sock,), (), 0)[1]:
+            return False  # a record that was encrypted must be sent
+        self.queue(packet)
+        if self.flush() or self.backlog < len(packet):
+            return True
+        self._out, self.backlog = [], 0
+        return False
 
     def finish(self, within_s: float) -> None:
         """Write what waits, end our side, and read theirs to its end; what comes is thrown away.

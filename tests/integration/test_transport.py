@@ -527,3 +527,38 @@ def test_raw_messages_say_when_they_were_read(link, peer):
     link.until(lambda: link.messages)
     assert before < link.messages[0].received_ns <= time.monotonic_ns()
     assert isinstance(link.messages[0], RawMessage)
+
+
+def test_an_alert_that_gets_the_token_of_our_own_message_is_acknowledged(link):
+    link.until(lambda: link.transport._announced == -1)
+    announced = 1 if link.transport._subscriptions == [] else 2
+    link.transport._client._last_mid = announced - 1  # as after 65,535 more
+    token = link.transport.send_acked(Outgoing("alert", "out/a", b"x"))
+    assert token == announced
+    link.until(lambda: link.acked == [token])
+
+
+def test_a_command_that_the_kernel_does_not_take_is_not_kept_for_later():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    packets = PacketSocket(ours, 4096, is_v5=True, on_publish=lambda *_: None, on_oversized=lambda _: None, on_control=lambda: None)
+    assert packets.send_now(b"first")
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(b"p" * 500)
+    assert not packets.is_stalled, "it finds out by itself"
+    assert not packets.send_now(b"COMMAND")
+    assert packets.backlog == 0
+    packets.queue(b"prediction")
+    assert not packets.send_now(b"COMMAND"), "what waits goes first"
+    came = b""
+    with contextlib.suppress(BlockingIOError):
+        while data := theirs.recv(65536):
+            came += data
+    assert packets.send_now(b"later")
+    came += theirs.recv(65536)
+    assert came.endswith(b"predictionlater")
+    assert b"COMMAND" not in came
+    ours.close()
+    theirs.close()
