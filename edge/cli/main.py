@@ -9,9 +9,9 @@ import typer
 from edge.cli.hil import hil
 from edge.cli.models.app import models
 from edge.cli.service import service
-from edge.errors import BundleError, ConfigError, EdgeError, TransportError
+from edge.errors import BundleError, ConfigError, EdgeError, TooSlowError, TransportError
 
-EXIT_FOUND, EXIT_REFUSED, EXIT_UNUSABLE = 1, 3, 4  # typer itself ends with 2 (wrong command line) and 130 (Ctrl-C)
+EXIT_FOUND, EXIT_REFUSED, EXIT_UNUSABLE, EXIT_SLOW = 1, 3, 4, 5  # typer itself ends with 2 (wrong command line) and 130 (Ctrl-C)
 
 app = typer.Typer(
     name="edge",
@@ -352,6 +352,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def exit_code(error: EdgeError) -> int:
     """The documented exit code of a failure."""
+    if isinstance(error, TooSlowError):
+        return EXIT_SLOW
     if isinstance(error, ConfigError | BundleError):
         return EXIT_REFUSED
     return EXIT_UNUSABLE if isinstance(error, TransportError) else int(getattr(error, "exit_code", EXIT_FOUND))

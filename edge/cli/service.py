@@ -6,13 +6,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.errors import TransportError
 
+if TYPE_CHECKING:
+    from edge.config.types import RuntimeConfig
+
 UNITS = ("edge@.service", "edge-safe@.service")
+STATE = "/var/lib/edge"
 _HOMES = ("/home", "/root", "/run/user")
 _SERIAL_GROUPS = ("dialout", "uucp")
 
@@ -36,6 +40,8 @@ def install(
     place = config.process
     target = file.resolve()
     _check_reachable(target)
+    if config.model is not None:
+        _check_reachable(target.parent / config.model.bundle)
     folder = units / f"edge@{instance}.service.d"
     try:
         for unit in UNITS:
@@ -46,6 +52,11 @@ def install(
             (drop_in / "10-file.conf").write_text(drop_in_text(target, option, place.priority))
     except OSError as fault:
         raise TransportError(f"{units}: cannot be written: {fault.strerror}; run this as root, or give --unit-dir") from fault
+    for key, path in written_elsewhere(config, target.parent, instance):
+        typer.echo(
+            f"warning: {key}: the daemon writes to {path}, and its unit lets it write below {STATE}/{instance} only: "
+            f"put it there, or give it a User= and ReadWritePaths={path} (systemctl edit edge@{instance})"
+        )
     typer.echo(f"wrote {', '.join(str(units / unit) for unit in UNITS)} and {folder}/10-file.conf")
     if start:
         _systemctl("daemon-reload")
@@ -107,6 +118,16 @@ def drop_in_text(file: Path, option: str, priority: int | None) -> str:
 def _quoted(text: str) -> str:
     """For ExecStart=, which knows % and $ and C escapes."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$") + '"'
+
+
+def written_elsewhere(config: "RuntimeConfig", base: Path, instance: str) -> list[tuple[str, Path]]:
+    """What the daemon is to write outside of the folder that its unit leaves writable: (key of the file, path)."""
+    wanted = [("outbox.path", config.outbox.path), ("checkpoint.path", config.checkpoint.path), ("recording.path", config.recording.path)]
+    if config.model is not None and config.model.version == "active":
+        wanted.append(("model.bundle", config.model.bundle))  # which version acts, and how its starts went, is written beside them
+    own = Path(STATE) / instance
+    paths = [(key, base / path) for key, path in wanted if path]
+    return [(key, path) for key, path in paths if not path.is_relative_to(own)]
 
 
 def _check_reachable(file: Path) -> None:

@@ -5,7 +5,6 @@ Between two frames it hands what is ready to the pipeline's host, and tells what
 
 import logging
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -26,6 +25,7 @@ from edge.messages import Origin, Outgoing, Severity
 from edge.pipeline.labels import Joined
 from edge.pipeline.monitoring import Monitoring
 from edge.pipeline.recipe import Pipeline
+from edge.threads import helper
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Deployments:
         self._limits, self._pinned = limits, lifecycle.pinned
         self._host.watch(limits, budget_ns)
         self._let_the_pinned_be()
-        self._thread = threading.Thread(target=lifecycle.run, name="edge-models", daemon=True)
+        self._thread = helper("edge-models", lifecycle.run)
         self._orders: SimpleQueue[Order] = lifecycle.orders
         self._ends_with_drift = ends_with_drift
         self._is_thread_refused = False

@@ -1,6 +1,5 @@
 """Telling the service manager how we are (sd_notify): one datagram to NOTIFY_SOCKET, nothing when there is none."""
 
-import contextlib
 import os
 import socket
 
@@ -20,6 +19,7 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._period_ns = watchdog_ns // 2
         self._next_ns = 0
+        self._unsaid = ""  # that we are ready, while the manager's socket is full
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
         if self._socket is not None:
             self._socket.setblocking(False)
@@ -33,7 +33,7 @@ class Notifier:
 
     def ready(self, text: str) -> None:
         """Warmed up; or done with reloading."""
-        self._send(f"READY=1\nSTATUS={text}")
+        self._unsaid = "" if self._send(f"READY=1\nSTATUS={text}") else f"READY=1\nSTATUS={text}"
 
     def reloading(self, now_ns: int) -> None:
         """A reload begins."""
@@ -49,11 +49,15 @@ class Notifier:
 
     def alive(self, now_ns: int) -> None:
         """Call from the loop itself: a loop that hangs stops calling, and the manager restarts us."""
-        if self._period_ns and now_ns >= self._next_ns:
+        if self._unsaid and self._send(self._unsaid):
+            self._unsaid = ""
+        if self._period_ns and now_ns >= self._next_ns and self._send("WATCHDOG=1"):  # not taken: again at the next tick
             self._next_ns = now_ns + self._period_ns
-            self._send("WATCHDOG=1")
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str) -> bool:
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # a manager that does not listen must not stop the machine
+            try:
                 self._socket.sendto(text.encode(), self._address)
+            except OSError:  # a manager that does not listen must not stop the machine
+                return False
+        return True

@@ -126,8 +126,12 @@ class Daemon:
             for key, mask in self._selector.select((wake_ns - now_ns) * 1e-9):
                 if self._guard(key.data, mask):
                     return 1
-            self._send(self._pipeline.flush_scans())
-            self._hand_over()
+            if self._guard(self._end_turn, now_ns):
+                return 1
+
+    def _end_turn(self, _now_ns: int) -> None:
+        self._send(self._pipeline.flush_scans())
+        self._hand_over()
 
     def _guard(self, call: Callable[[int], Any], argument: int) -> bool:
         """The one catch-all: count, log, go on; true after too many faults in a short time."""

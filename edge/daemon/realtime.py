@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from edge import threads
+
 _log = logging.getLogger(__name__)
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # asm-generic/mman.h
@@ -62,7 +64,7 @@ def _try(claim: str, key: str, action: Callable[[], None]) -> None:
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
-    os.sched_setaffinity(0, cpus)
+    threads.pin(cpus)
 
 
 def _raise(priority: int) -> None:

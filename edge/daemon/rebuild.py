@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from edge.daemon.plan import Plan
 from edge.errors import EdgeError
+from edge.threads import helper
 
 
 class Rebuilder:
@@ -28,7 +29,7 @@ class Rebuilder:
         """Begin an attempt; while one runs, only remember that another is wanted."""
         self.is_wanted = self._thread is not None
         if not self.is_wanted:
-            self._thread = threading.Thread(target=self._run, name="edge-reload", daemon=True)
+            self._thread = helper("edge-reload", self._run)
             self._thread.start()
 
     def take(self) -> Plan | EdgeError | None:

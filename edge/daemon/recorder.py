@@ -15,6 +15,7 @@ from edge.daemon.sidecar import Sidecar
 from edge.messages import Outgoing, RawMessage
 from edge.store.ring import RingWriter
 from edge.store.tape import RETAINED, SENT, Report, TapeWriter, Task
+from edge.threads import helper
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Recorder:
         self._recorded = self._lives = 0  # of earlier lives of the companion
         self._told, self._told_s = ("", ""), 0.0
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edge-recorder", daemon=True)
+        self._thread = helper("edge-recorder", self._run)
 
     # -- from the loop -------------------------------------------------------------------------------------------------------
 

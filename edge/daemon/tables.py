@@ -11,6 +11,7 @@ from edge.errors import EdgeError
 from edge.features.device_table import DeviceTable
 from edge.pipeline.tables import TableJoin
 from edge.store.table import TableSpec, read_table, version_of
+from edge.threads import helper
 
 _log = logging.getLogger(__name__)
 _YIELD_S = 0.0002
@@ -35,7 +36,7 @@ class TableWatcher:
         self._found: SimpleQueue[tuple[str, DeviceTable | EdgeError]] = SimpleQueue()
         self._retired: SimpleQueue[DeviceTable] = SimpleQueue()  # given up by the thread
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edge-tables", daemon=True)
+        self._thread = helper("edge-tables", self._run)
 
     def take(self, wall_ns: int) -> None:
         """Swap in what was read since the last call; the first call starts the thread. From the loop's thread only.

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import TransportError
+from edge.threads import helper
 
 SEND_BYTES = 65_536  # the kernel doubles it
 UNSENT_BYTES = 16_384  # of them, not yet on the wire
@@ -104,7 +105,7 @@ class Dialer:
 
     def start(self, address: Address) -> None:
         """Begin an attempt."""
-        self._thread = threading.Thread(target=self._run, args=(address,), name="edge-dial", daemon=True)
+        self._thread = helper("edge-dial", self._run, address)
         self._thread.start()
 
     def take(self) -> socket.socket | TransportError | None:

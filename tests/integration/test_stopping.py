@@ -309,3 +309,19 @@ def test_what_the_lanes_take_and_what_is_not_permitted_is_said_at_the_start(star
     assert "the windows of 16 lanes take" in log
     assert log.count("process.cpu is not in force") == 1
     assert edge.stop() == 0
+
+
+def test_a_fault_at_the_end_of_a_turn_is_counted_and_not_the_end(peer, inside):
+    one = inside(pipeline())
+    pipeline_of_now, broken = one.daemon._pipeline, [1]
+    flush = pipeline_of_now.flush_scans
+
+    def breaks_once():
+        if broken:
+            broken.pop()
+            raise RuntimeError("a scan that nobody foresaw")
+        return flush()
+
+    pipeline_of_now.flush_scans = breaks_once
+    until(lambda: peer.status()["faults"] == 1)
+    assert one.thread.is_alive()

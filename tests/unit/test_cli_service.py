@@ -40,6 +40,15 @@ def test_a_file_that_a_service_user_cannot_reach_is_refused(tmp_path, file, caps
     assert "a service user may not search it" in capsys.readouterr().err
 
 
+def test_what_the_unit_would_not_let_the_daemon_write_is_told(tmp_path, file, monkeypatch, capsys):
+    monkeypatch.setattr(service, "_check_reachable", lambda _file: None)
+    assert main(["service", "install", str(file), "--unit-dir", str(tmp_path / "units"), "--no-start"]) == 0
+    assert f"outbox.path: the daemon writes to {tmp_path}/alerts.db" in capsys.readouterr().out
+    file.write_text(file.read_text().replace('"alerts.db"', '"/var/lib/edge/guard/alerts.db"'))
+    assert main(["service", "install", str(file), "--unit-dir", str(tmp_path / "units"), "--no-start"]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_a_wrong_file_writes_nothing(tmp_path, capsys):
     (tmp_path / "p.toml").write_text("name = 3")
     assert main(["service", "install", str(tmp_path / "p.toml"), "--unit-dir", str(tmp_path / "units")]) == 3

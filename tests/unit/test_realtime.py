@@ -107,3 +107,17 @@ def test_a_thread_is_really_pinned(told):
     thread.join()
     assert seen == [{cpu}]
     assert [level for level, _ in told()] == ["INFO", "WARNING"]
+
+
+def test_helpers_do_not_stay_on_the_core_that_the_loop_took(monkeypatch):
+    from edge import threads
+
+    places = {}
+    monkeypatch.setattr(threads, "_everywhere", set())
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, cpus: places.__setitem__(threading.current_thread().name, set(cpus)))
+    threads.pin((3,))
+    one = threads.helper("edge-helper", lambda: None)
+    one.start()
+    one.join()
+    assert places == {threading.current_thread().name: {3}, "edge-helper": {0, 1, 2, 3}}
