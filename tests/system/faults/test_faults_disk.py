@@ -84,7 +84,7 @@ def test_disk_full_then_killed(site, seen):
         one.proxy.is_deaf = True
         one.until_said("alerts are kept in memory")
         time.sleep(2)
-    one.until_said("alerts are stored in")
+    until(lambda: (said := one.said()).rfind("alerts are stored in") > said.rfind("alerts are kept in memory"), one.said)
     seen["in the file when killed"] = waiting(one, one.folder / "alerts.db")
     assert seen["in the file when killed"] > 3
     one.proxy.cut()
