@@ -1,13 +1,19 @@
 """TLS with real certificates: who is trusted, who is not, and what is said then."""
 
+import contextlib
 import datetime
 import re
+import select
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trustme
 
 from edge.messages import Outgoing
 from edge.transport.dial import Address
+from edge.transport.packets import PacketSocket
 from tests.broker import Mosquitto, needs_mosquitto
 from tests.integration.test_transport import Link
 
@@ -112,3 +118,33 @@ def test_plaintext_where_tls_is_spoken_is_given_up_cleanly(serve, authority):
     link = Link(0, address=Address("127.0.0.1", plain.port, True, str(authority.pem), timeout_s=2.0))
     link.until(lambda: link.transport.last_error)
     link.close()
+
+
+def test_over_tls_a_command_that_the_kernel_may_not_take_is_not_begun(authority):
+    crt, key = authority.issue("server", "127.0.0.1")
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(authority.pem))
+    server.load_cert_chain(crt, key)
+    one, other = socket.socketpair()
+    with ThreadPoolExecutor() as pool:
+        accepting = pool.submit(server.wrap_socket, one, server_side=True)
+        ours, theirs = client.wrap_socket(other, server_hostname="127.0.0.1"), accepting.result(10)
+    ours.setblocking(False)
+    theirs.settimeout(1.0)
+    packets = PacketSocket(ours, 4096, is_v5=True, on_publish=lambda *_: None, on_oversized=lambda _: None, on_control=lambda: None)
+    assert packets.send_now(b"first")
+    while select.select((), (ours,), (), 0)[1]:
+        packets.queue(b"p" * 100)
+        packets.flush()
+    assert not packets.is_stalled, "all of it was taken, so far"
+    assert not packets.send_now(b"COMMAND"), "OpenSSL would not give it back"
+    assert packets.backlog == 0
+    came = b""
+    with contextlib.suppress(TimeoutError):
+        while data := theirs.recv(65536):
+            came += data
+    assert packets.send_now(b"later")
+    came += theirs.recv(65536)
+    assert came.endswith(b"plater")
+    assert b"COMMAND" not in came
+    ours.close()
+    theirs.close()
