@@ -248,7 +248,7 @@ REASONS = (  # why a received frame was not used; received = used + the sum of t
 )
 
 SCHEMA_GRAMMAR = """\
-T1 imu 1000 ax=m/s2,ay=m/s2       telemetry stream 1: name, rows a second, channels with units
+T1 imu 1000 ax=m/s^2,ay=m/s^2     telemetry stream 1: name, rows a second, channels with units
 S1 lidar 10 x,y,z,intensity       scan stream 1: name, scans a second, columns
 A1 brake % 0 100 100              actuator 1: name, unit, lowest, highest, safe value
 P1 gain 1/s                       parameter 1: name, unit

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge.build.checkpoint import keep_state
 from edge.build.health import health_terms
+from edge.build.lines import lines_of
 from edge.build.models import choose, life_of
 from edge.build.monitoring import monitoring_of
 from edge.build.outbox import Resumption, outbox_of
@@ -50,7 +51,6 @@ from edge.pipeline.tables import TableJoin
 from edge.policy import Policy
 from edge.safety import Envelope
 from edge.topics import TopicTemplate
-from edge.transport.serial import SerialLine
 from edge.wire.json_fields import JsonCodec
 from edge.wire.outgoing import Encoder
 from edge.wire.outputs import Outputs
@@ -187,7 +187,7 @@ def plan_of(config: RuntimeConfig, admissions: Admissions | None = None, unfit: 
     plan.alert_topic = config.outbox.topic or f"edge/{config.name}/alerts"
     plan.health = health_terms(config)
     plan.models = life_of(config, pipeline, memory, unfit)
-    plan.lines = {name: SerialLine(line.url, line.key_file) for name, line in config.serial.items()}
+    plan.lines = lines_of(config)
     plan.place = Place(config.process.priority, tuple(config.process.cpu), config.process.lock_memory)
     return plan
 

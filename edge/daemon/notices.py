@@ -36,6 +36,7 @@ _HINTS = {
     "stamp_future": "stamp_unit, the sender's clock, or clean.max_ahead_ms",
     "stale": "the sender's clock, or clean.max_age_ms",
     "retained": "stored copies are of unknown age: send telemetry without the retain flag",
+    "channels": "the board has other channels or units than the file; the log says which, where the board said hello",
     "evicted": "more devices than lanes",
     "superseded": "scans come faster than they are taken",
     "late": "frames overtake each other: clean.lateness_ms lets them wait; or two senders have one device name",

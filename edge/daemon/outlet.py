@@ -81,9 +81,12 @@ class Outlet:
 
     def _send_command(self, outgoing: Outgoing) -> None:
         now_ns = time.monotonic_ns()
-        if now_ns > outgoing.not_after_ns:
+        board = self.boards.board_of(outgoing.topic)
+        if board is not None and (barred := board.bars(outgoing.topic)):
+            reason = barred  # whenever it comes
+        elif now_ns > outgoing.not_after_ns:
             reason = "late"
-        elif (board := self.boards.board_of(outgoing.topic)) is not None:
+        elif board is not None:
             reason = "" if board.send(outgoing) else "link_down"
         elif not self.transport.is_up:
             reason = "link_down"

@@ -31,6 +31,10 @@ def statement(plan: Plan, outlet: Outlet, health: Health, now_ns: int, uptime_ns
     report["alerts"] |= outbox.counts()
     if plan.lines:
         report["serial"] = outlet.boards.report(now_ns)
+        for name, n in outlet.boards.refused().items():
+            stream = report["streams"][name]
+            stream["received"] += n
+            stream["invalid"]["channels"] = n
     if plan.keeper is not None:
         report["checkpoint"] = plan.keeper.status()
     report["health"] = health.report(now_ns)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from edge.messages import Command, Outgoing, RawMessage
+from edge.transport.fit import Fit, Wanted
 from firmware_bridge.address import parse
 from firmware_bridge.commands import Outcome
 from firmware_bridge.errors import LinkError
@@ -29,10 +30,11 @@ PREFIX = "serial"
 
 
 class SerialLine(msgspec.Struct, frozen=True):
-    """One line: its address, and the file with the key for signing or None."""
+    """One line: its address, the file with the key for signing or None, and what the pipeline file expects of its board."""
 
     url: str
     key_file: str | None = None
+    wanted: Wanted = Wanted()
 
 
 class Board:
@@ -42,6 +44,7 @@ class Board:
         self.topics = Topics(f"{PREFIX}/{name}")
         self.port = Port(line.url, None if line.key_file is None else Path(line.key_file))
         self.outcomes: dict[str, int] = {}
+        self.fit = Fit(name, self.topics.base, line.wanted)
         self._name, self._on_message = name, on_message
         protocol = parse(line.url).protocol
         self._reader: Foreign | None = None if protocol == "edge" else reader_of(protocol)
@@ -57,6 +60,8 @@ class Board:
         for received in self.port.read(now_ns // 1000):
             self._meet()
             for topic, payload in self.topics.payloads(received):
+                if self.fit.refuses(topic):
+                    continue
                 now_ns += 1  # messages read together are a nanosecond apart, and so have an order
                 self._on_message(RawMessage(topic, payload, now_ns))
 
@@ -73,6 +78,7 @@ class Board:
                 _log.info("serial.%s: the board %s is there, boot %d", self._name, self.topics.schema.name, session.boots)
         except LinkError as fault:
             _log.error("serial.%s: %s", self._name, fault)
+        self.fit.meet(self.topics.schema)
 
     def poll(self, selector: selectors.BaseSelector, now_ns: int) -> None:
         """Open, answer, repeat, whatever is due."""
@@ -83,6 +89,10 @@ class Board:
         else:
             self.port.line.open(now_ns // 1000)
             self.port.watch(selector, on_ready)
+
+    def bars(self, topic: str) -> str:
+        """Why no command on this topic can ever be for the board that is there; empty when one can."""
+        return "no_actuator" if self._reader is not None else self.fit.bars(topic)
 
     def send(self, outgoing: Outgoing) -> bool:
         """Send a command; false when the board is not there, does not know the actuator, allows less, or does not keep up."""
@@ -139,6 +149,14 @@ class Boards:
         """The board that a topic belongs to; None: the broker's."""
         levels = topic.split("/")
         return self._boards.get(levels[1]) if len(levels) == 3 and levels[0] == PREFIX else None
+
+    def refused(self) -> dict[str, int]:
+        """Blocks of streams that do not fit the file, by the file's stream."""
+        total: dict[str, int] = {}
+        for board in self._boards.values():
+            for key, n in board.fit.refused.items():
+                total[key] = total.get(key, 0) + n
+        return total
 
     def report(self, now_ns: int) -> dict[str, Any]:
         """For status, by name."""
