@@ -145,6 +145,8 @@ def table(name: str, found: dict[str, Any], now_ns: int) -> list[str]:
     state = health.get("state", "unknown") if is_there else found.get("availability", "unknown")
     rows = [("daemon", name, state, None, "" if is_there else "what follows is what it said last" if health else "")]
     rows += [(part, "", entry.get("state", ""), entry.get("since_ns"), _words(part, entry)) for part, entry in _parts(health)]
+    for line, entry in health.get("serial", {}).items():
+        rows.append(("serial", line, entry.get("state", ""), entry.get("since_ns"), entry.get("text", "")))
     for stream, entry in health.get("streams", {}).items():
         counts = status.get("streams", {}).get(stream, {})
         words = f"{counts.get('used', 0)} of {counts.get('received', 0)} used" if entry.get("heard") else "nothing came yet"

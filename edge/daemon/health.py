@@ -1,4 +1,4 @@
-"""How the daemon is: links, clock, sources, helpers, recording, each with a state and since when; and whether it makes progress.
+"""How the daemon is: links, lines, clock, sources, helpers, recording, each with a state and since when; and whether it makes progress.
 
 Looked at in every tick by the loop itself. What changed is told at once: a retained message, the service manager's status line, the log,
 and for silent streams alerts where the file asks for them. The watchdog is fed while input is read as it comes, or none comes.
@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from edge.daemon.lines import STUCK_NS, LineWatches
 from edge.daemon.sources import Source, Sources, SourceTerms
 from edge.messages import Alert, Cause, Outgoing, Severity
 from edge.pipeline.recipe import Pipeline
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 STEP_NS = 100_000_000  # the wall clock was set by more than this
 STEP_SHOWN_NS = 60_000_000_000
 UNSET_NS = 1_577_836_800_000_000_000  # 2020: a wall clock before it was not set yet
-STUCK_NS = 1_000_000_000  # input waits for so long and nothing is read: the loop does not do its work
+_LINE = "serial."  # begins the names of lines among the parts
 _AGAIN_NS = 200_000_000  # from one message to the next
 _LOG_AGAIN_NS = 60_000_000_000
 
@@ -72,6 +73,7 @@ class Health:
     def __init__(self, link: Link, now_ns: int) -> None:
         self.link = link
         self.helpers: list[Helper] = []
+        self._lines: LineWatches | None = None
         self._terms = HealthTerms()
         self._pipeline: Pipeline | None = None
         self._sources: Sources | None = None
@@ -91,6 +93,13 @@ class Health:
         self._offset_ns = self._offset_ns or pipeline.decisions.wall_offset_ns
         self._is_changed = True
 
+    def watch_lines(self, lines: LineWatches) -> None:
+        """Serial lines begin their work; those that are no longer among them are forgotten."""
+        self._lines = lines
+        parts = {watch.part for watch in lines.watches}
+        self._states = {part: told for part, told in self._states.items() if part in parts or not part.startswith(_LINE)}
+        self._is_changed = True
+
     def look(self, now_ns: int) -> list[Outgoing]:
         """Bring everything up to date; call in every tick. What must be sent: alerts, and the health message when it changed."""
         pipeline, sources = self._pipeline, self._sources
@@ -98,6 +107,8 @@ class Health:
             return []
         out: list[Outgoing] = []
         self._look_at_link(now_ns)
+        for watch in self._lines.watches if self._lines is not None else ():
+            self._set(watch.part, *watch.look(now_ns), now_ns)
         self._look_at_clock(pipeline, now_ns)
         changed = sources.look(now_ns)
         for source in changed:
@@ -132,6 +143,7 @@ class Health:
             for name, (state, since, words) in self._states.items()
         }
         link, clock, devices, flood = (parts.pop(name, {}) for name in ("link", "clock", "devices", "flood"))
+        lines = {name.removeprefix(_LINE): parts.pop(name) for name in list(parts) if name.startswith(_LINE)}
         link |= {"connects": self.link.connects, "text": self.link.state}
         if sources is not None and sources.silent_devices:
             devices["names"] = {name: at + offset for name, at in sources.silent_devices.items()}
@@ -142,6 +154,7 @@ class Health:
             "at_ns": now_ns + offset,
             "state": "degraded" if self.problems(now_ns) else "ok",
             "link": link,
+            "serial": {name: entry | {"text": entry.pop("why", "")} for name, entry in lines.items()},
             "clock": clock,
             "streams": sources.report(offset) if sources is not None else {},
             "devices": devices,
@@ -210,8 +223,8 @@ class Health:
         self._say(part, state, words, now_ns)
 
     def _say(self, part: str, state: str, words: str, now_ns: int) -> None:
-        """Log a change; the link logs its own."""
-        if part == "link" or (state in ("ok", "recording", "starting") and part not in self._logged):
+        """Log a change; links and serial lines log their own."""
+        if part == "link" or part.startswith(_LINE) or (state in ("ok", "recording", "starting") and part not in self._logged):
             return
         if state not in ("ok", "recording") and now_ns < self._logged.get(part, 0):
             return

@@ -17,6 +17,7 @@ import msgspec
 from edge.daemon import realtime
 from edge.daemon.health import Health
 from edge.daemon.helpers import of_outbox, of_recorder
+from edge.daemon.lines import LineWatches
 from edge.daemon.memory import settle
 from edge.daemon.model_report import ModelReport
 from edge.daemon.notices import Notices
@@ -72,10 +73,10 @@ class Daemon:
         self._outlet = Outlet(outbox, recorder, plan.pipeline)
         self._send, self._send_alerts, self._hand_over = self._outlet.send, self._outlet.send_alerts, self._outlet.hand_over
         self._transport = self._outlet.transport = self._make_transport(plan)
-        self._boards = self._outlet.boards = Boards(plan.lines, self._on_message, self._selector)
+        self._health = Health(self._transport, time.monotonic_ns())
+        self._boards = self._make_boards(plan)
         outbox.wake_with(self._wake.nudge)
         self._outbox_watch = OutboxWatch(outbox)
-        self._health = Health(self._transport, time.monotonic_ns())
         self._stop_at_ns = 0
         self._rebuilder = Rebuilder(rebuild, self._wake.nudge)
         self._faults: list[int] = []
@@ -200,6 +201,11 @@ class Daemon:
         )
         return MqttTransport(plan.settings, plan.subscriptions, handlers, self._selector, self._wake.nudge)
 
+    def _make_boards(self, plan: Plan) -> Boards:
+        boards = self._outlet.boards = Boards(plan.lines, self._on_message, self._selector)
+        self._health.watch_lines(LineWatches(boards, plan.lines))
+        return boards
+
     def _start_pipeline(self, wall_offset_ns: int) -> None:
         self._pipeline.run_on(time.monotonic_ns, wall_offset_ns)
         self._pipeline.decisions.emit = self._send
@@ -301,7 +307,7 @@ class Daemon:
             self._transport = self._health.link = self._outlet.transport = self._make_transport(plan)
         if plan.lines != old.lines:
             self._boards.close()
-            self._boards = self._outlet.boards = Boards(plan.lines, self._on_message, self._selector)
+            self._boards = self._make_boards(plan)
         self._next_status_ns = 0
         settle()
         realtime.take(plan.place, old.place)
