@@ -5,7 +5,7 @@ Owns cutting the stream into sentences and counting; well-kept parsers decide wh
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from firmware_bridge.errors import LinkError
 
 SENTENCE_MAX = 1024  # bytes; the standard says 82, receivers with their own sentences send more
 _KNOT_MPS = 1852 / 3600
+_DAY, _HALF_DAY = timedelta(days=1), timedelta(hours=12)
 
 
 class Foreign(Protocol):
@@ -42,7 +43,8 @@ def reader_of(protocol: str) -> Foreign:
 class Nmea:
     """NMEA 0183: stream ``fix`` from GGA, ``motion`` from RMC, ``depth`` from DBT and DPT.
 
-    ``t`` is Unix time in ns once a sentence told the date. Bytes of other protocols between the sentences are skipped.
+    ``t`` is Unix time in ns once a sentence told the date; a time of day that is more than 12 h off the one before belongs to the next or
+    to the last day, so midnight may come before the sentence with its date. Bytes of other protocols between the sentences are skipped.
     Positions that no receiver measured are counted, not used: ``simulated`` is GGA quality 7 and 8 (typed in, demo mode) and RMC mode M
     and S; ``no_fix`` is quality 0 or status V, and a GGA with 0 satellites: receivers extrapolate before they have any.
     """
@@ -53,7 +55,7 @@ class Nmea:
         self._parse = pynmeagps.NMEAReader.parse
         self._faults = (pynmeagps.NMEAParseError, pynmeagps.NMEAMessageError, pynmeagps.NMEATypeError, ValueError)
         self._buffer = bytearray()
-        self._date: date | None = None
+        self._at: datetime | None = None  # of the last sentence with a time, once there was one with a date
         self._seq = 0
         self._counts = dict.fromkeys(("received", "used", "damaged", "other", "no_fix", "simulated"), 0)
 
@@ -77,8 +79,9 @@ class Nmea:
             return
         try:
             message = self._parse(line + b"\r\n")
+            at = self._moment(message)
             found = self._values(message)
-        except (*self._faults, AttributeError, IndexError):  # the parser's, and a sentence without a field that its kind has
+        except (*self._faults, AttributeError, IndexError, OverflowError):  # the parser's, and a sentence without a field that its kind has
             self._counts["damaged"] += 1
             return
         if found is None:
@@ -87,17 +90,29 @@ class Nmea:
         self._counts["used"] += 1
         self._seq += 1
         stream, values = found
-        moment = getattr(message, "time", None)
-        if self._date is not None and isinstance(moment, time):
-            at = datetime.combine(self._date, moment, UTC)
+        if at is not None:
             values["t"] = int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1000
         yield stream, json.dumps({"seq": self._seq, **values}).encode()
+
+    def _moment(self, message: Any) -> datetime | None:
+        """When a sentence is of; None when it does not say, or no date is known yet."""
+        moment, day = getattr(message, "time", None), getattr(message, "date", None)
+        if not isinstance(moment, time):
+            return None
+        if message.msgID == "RMC" and isinstance(day, date):
+            self._at = datetime.combine(day, moment, UTC)
+        elif self._at is not None:
+            at = datetime.combine(self._at.date(), moment, UTC)
+            if at - self._at > _HALF_DAY:
+                at -= _DAY
+            elif self._at - at > _HALF_DAY:
+                at += _DAY
+            self._at = at
+        return self._at
 
     def _values(self, message: Any) -> tuple[str, dict[str, Any]] | None:
         kind = message.msgID
         if kind == "RMC":
-            if isinstance(message.date, date):
-                self._date = message.date
             if message.status != "A" or _is_simulated(message):
                 return None
             speed = _number(message.spd)
