@@ -29,9 +29,7 @@ UNFORGOTTEN = 256  # so many operations may wait for the disk before sending wai
 
 
 class Outbox:
-    """A bounded outbox; every operation takes constant time, ``link_lost`` one step per message in flight.
-
-    Not so after a refusal by the broker: what comes back is sorted in among what waits.
+    """A bounded outbox; every operation takes constant time, ``link_lost`` one step per message in flight; a refusal sorts what waits.
 
     One owner, one thread::
 
@@ -104,12 +102,13 @@ class Outbox:
         severity = _SEVERITIES[-1]
         if isinstance(message.message, Alert):
             severity = message.message.severity
-            self.said.note(message.message)
+            for device in self.said.note(message.message):
+                self._post(device)
         entry = Entry(self._next, _SEVERITIES.index(severity), message, boottime_ns())
         self._next += 1
         self._accepted += 1
-        if self.journal is not None and size_of(entry) <= self._nbytes:
-            self.journal.post(entry)
+        if size_of(entry) <= self._nbytes:
+            self._post(entry)
         self._hold(entry)
         self._waiting[entry.level].append(entry)
         return self._make_room(entry)
@@ -138,8 +137,7 @@ class Outbox:
 
     def acked(self, token: int) -> None:
         """The transport acknowledged a token; counted as stray and ignored when no alert is in flight under it."""
-        entry = self._in_flight.pop(token, None)
-        if entry is None:
+        if (entry := self._in_flight.pop(token, None)) is None:
             self._stray += 1
         elif self._refused.bars(entry):  # an earlier one of its topic was refused: sent again after that, so that the last word is the last
             self._refused.hold(entry)
@@ -156,8 +154,7 @@ class Outbox:
         Returns:
             The message; None when no alert is in flight under the token.
         """
-        entry = self._in_flight.pop(token, None)
-        if entry is None:
+        if (entry := self._in_flight.pop(token, None)) is None:
             self._stray += 1
             return None
         self._is_mixed = True
@@ -295,6 +292,9 @@ class Outbox:
         """Whether others that were held back may go now."""
         del self._held[entry.number]
         self._held_bytes -= size_of(entry)
-        if self.journal is not None:
-            self.journal.post(entry.number)
+        self._post(entry.number)
         return self._refused.forget(entry)
+
+    def _post(self, operation: Entry | int | str) -> None:
+        if self.journal is not None:
+            self.journal.post(operation)

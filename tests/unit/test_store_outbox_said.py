@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from edge.store import outbox_journal
+from edge.store import outbox_journal, outbox_said
 from edge.store.outbox_file import OutboxFile
 from edge.store.outbox_journal import Journal
 from tests.unit.test_store_outbox import make
@@ -162,3 +162,17 @@ def test_an_alert_that_is_not_what_was_written_costs_no_other(tmp_path):
     assert len(got) == 18
     assert b"a7" not in got
     box.close()
+
+
+def test_devices_without_number_are_forgotten_the_silent_first_but_not_what_is_raised(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox_said, "DEVICES", 3)
+    box = open_box(tmp_path / "o", 5)
+    for number, (device, state) in enumerate(
+        (("d0", "raised"), ("d1", "cleared"), ("d2", "cleared"), ("d1", "cleared"), ("d3", "cleared"))
+    ):
+        alert = make(number, device=device)
+        box.add(msgspec.structs.replace(alert, message=msgspec.structs.replace(alert.message, state=state)))
+    assert list(box.said) == ["d0", "d1", "d3"]
+    stored(box)
+    assert box.close()
+    assert {device for device, _rule in reported(tmp_path / "o")} == {"d0", "d1", "d3"}
