@@ -26,7 +26,7 @@ def run(
     from firmware_bridge.hil.boards import lacks
     from firmware_bridge.hil.report import write_report
     from firmware_bridge.hil.run import run_scenario
-    from firmware_bridge.hil.scenario import ScenarioError, load_scenario, shipped
+    from firmware_bridge.hil.scenario import FOLDER, ScenarioError, load_scenario, pipeline_of, shipped
 
     lack = lacks(board)
     if lack:
@@ -41,6 +41,8 @@ def run(
     images = tempfile.TemporaryDirectory(prefix="firmware-")
     for scenario, file in chosen:
         typer.echo(f"{scenario.name}: {scenario.title}")
+        if file.resolve().parent != FOLDER and (pipeline := pipeline_of(scenario, file)).is_relative_to(FOLDER):
+            typer.echo(f"  with the shipped pipeline {pipeline.relative_to(FOLDER)}: none of that name is beside {file}")
         result = run_scenario(scenario, file, board, images=Path(images.name))
         results.append(result)
         if result.error:

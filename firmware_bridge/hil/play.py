@@ -18,7 +18,7 @@ from firmware_bridge.hil.emulator import BoardError
 from firmware_bridge.hil.faults import Faults
 from firmware_bridge.hil.frames import make_frame
 from firmware_bridge.hil.host import Broker, Process, Stalls, busy, do_not_prefer_this_thread, prefer, prefer_this_thread
-from firmware_bridge.hil.scenario import FOLDER, Scenario, Step
+from firmware_bridge.hil.scenario import ADDRESS, Scenario, Step, pipeline_of
 from firmware_bridge.hil.wire import TO_BOARD, TO_HOST
 from firmware_bridge.protocol import FLAG_TO_BOARD
 
@@ -26,7 +26,6 @@ CLOSED_S = 120.0
 NOBODY = "mqtt://127.0.0.1:9"  # a loop over a serial line needs no broker
 KEY = "6f" * 32  # of benches only: a key that everybody knows protects nothing
 HOST = [sys.executable, "-m", "edge", "run"]
-ADDRESS = re.compile(r'^url = "serial://[^"?]*', re.MULTILINE)
 
 
 class Run:
@@ -43,8 +42,7 @@ class Run:
         self.scenario, self.folder = scenario, folder
         self.marks: dict[str, int] = {}
         self.shown: list[tuple[int, str]] = []
-        beside = file.parent / scenario.pipeline
-        self._pipeline = beside if beside.exists() else FOLDER / scenario.pipeline
+        self._pipeline = pipeline_of(scenario, file)
         self._closing = contextlib.ExitStack()
         self._broker: Broker | None = None
         self.board = Board(board, folder, key=KEY if scenario.key else "", seed=scenario.seed, images=images)
@@ -93,9 +91,7 @@ class Run:
 
     def _deploy(self) -> Path:
         """The pipeline file as it would stand on this machine: the board's tty, the place of its model, the key's file."""
-        text, n = ADDRESS.subn(f'url = "serial://{self.board.port}', self._pipeline.read_text(encoding="utf-8"))
-        if n != 1:
-            raise BoardError(f'{self._pipeline}: one line must begin with: url = "serial://; there are {n}')
+        text = ADDRESS.sub(f'url = "serial://{self.board.port}', self._pipeline.read_text(encoding="utf-8"))
         text = text.replace('bundle = "."', f"bundle = {json.dumps(str(self._pipeline.parent.resolve()))}")
         if self.scenario.key:
             key = self.folder / "key"

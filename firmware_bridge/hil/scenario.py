@@ -3,13 +3,25 @@
 Times of steps count from the moment the loop is closed: the board says hello, the host is in charge, and the first command was obeyed.
 """
 
+import difflib
+import re
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 Direction = Literal["to_host", "to_board", "both"]
+Do = Literal[
+    "set", "wire", "clean_wire", "unplug", "plug", "reset", "pause_board", "resume_board",
+    "kill_host", "pause_host", "resume_host", "start_host", "cpu_load", "full_disk", "kill_broker", "start_broker",
+    "forge", "replay", "command", "mark",
+]  # fmt: skip
+Measure = Literal[
+    "", "loop_p50_ms", "loop_p99_ms", "loop_max_ms", "loop_jitter_ms", "loops", "lost_share", "boots", "acks", "logged",
+    "wrong_frames", "goodput", "outlived_ms",
+]  # fmt: skip
+ADDRESS = re.compile(r'^url = "serial://[^"?]*', re.MULTILINE)  # the harness puts its own tty there
 
 
 class ScenarioError(ValueError):
@@ -24,11 +36,7 @@ class Step(_Table, frozen=True):
     """One thing that happens."""
 
     at_s: float
-    do: Literal[
-        "set", "wire", "clean_wire", "unplug", "plug", "reset", "pause_board", "resume_board",
-        "kill_host", "pause_host", "resume_host", "start_host", "cpu_load", "full_disk", "kill_broker", "start_broker",
-        "forge", "replay", "command", "mark",
-    ]  # fmt: skip
+    do: Do
     name: str = ""  # expectations refer to it
     parameter: str = ""  # set: of the board
     value: float = 0.0  # set, command, forge
@@ -58,10 +66,7 @@ class Expect(_Table, frozen=True):
     before: str | float = ""  # likewise; "" is the end
     settle_ms: float = 0.0  # look only from this long after `after` on
     within_ms: float | None = None  # the first row for which it holds comes no later than this after `after`
-    measure: Literal[
-        "", "loop_p50_ms", "loop_p99_ms", "loop_max_ms", "loop_jitter_ms", "loops", "lost_share", "boots", "acks", "logged",
-        "wrong_frames", "goodput", "outlived_ms",
-    ] = ""  # fmt: skip
+    measure: Measure = ""
     actuator: str = "drive"  # outlived_ms
     status: str = ""  # acks: only those with this status, such as "expired"
     text: str = ""  # logged: lines of the board that contain this
@@ -106,7 +111,9 @@ def load_scenario(name: str | Path) -> tuple[Scenario, Path]:
     if not file.suffix and not file.exists():
         file = FOLDER / f"{name}.toml"
     try:
-        scenario = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), Scenario)
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+        _check_words(said, file)
+        scenario = msgspec.convert(said, Scenario)
     except FileNotFoundError as error:
         raise ScenarioError(f"{name}: no such scenario; shipped are {', '.join(shipped())}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
@@ -115,7 +122,40 @@ def load_scenario(name: str | Path) -> tuple[Scenario, Path]:
     return scenario, file
 
 
+def pipeline_of(scenario: Scenario, file: Path) -> Path:
+    """The pipeline file of a scenario: beside it, or else the shipped one of that name.
+
+    Raises:
+        ScenarioError: neither is there, or the harness cannot put its tty into it.
+    """
+    found = next((one for one in (file.parent / scenario.pipeline, FOLDER / scenario.pipeline) if one.is_file()), None)
+    if found is None:
+        ours = ", ".join(sorted(str(one.relative_to(FOLDER)) for one in FOLDER.glob("*/pipeline.toml")))
+        raise ScenarioError(f"{file}: pipeline: no {scenario.pipeline!r} beside the scenario; shipped is {ours}")
+    try:
+        n = len(ADDRESS.findall(found.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{file}: pipeline: {found}: {error}") from error
+    if n != 1:
+        raise ScenarioError(f'{file}: pipeline: one line of {found} must begin with: url = "serial://; there are {n}')
+    return found
+
+
+def _check_words(said: dict[str, Any], file: Path) -> None:
+    """Steps and measures by name: a reader is told which there are."""
+    for table, key, kind, valid in (("step", "do", "step", get_args(Do)), ("expect", "measure", "measure", get_args(Measure))):
+        entries = said.get(table, [])
+        for i, entry in enumerate(entries if isinstance(entries, list) else ()):
+            word = entry.get(key) if isinstance(entry, dict) else None
+            if isinstance(word, str) and word not in valid:
+                near = next(iter(difflib.get_close_matches(word, valid, n=1)), "")
+                hint = f" (did you mean {near!r}?)" if near else ""
+                known = ", ".join(filter(None, valid))
+                raise ScenarioError(f"{file}: {table}[{i}].{key}: no {kind} is called {word!r}{hint}; there are {known}")
+
+
 def _check(scenario: Scenario, file: Path) -> None:
+    pipeline_of(scenario, file)
     named = {step.name for step in scenario.step if step.name}
     late = [step for step in scenario.step if not 0 <= step.at_s <= scenario.duration_s]
     if late:
