@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Run:
         self.marks: dict[str, int] = {}
         self.shown: list[tuple[int, str]] = []
         self._pipeline = pipeline_of(scenario, file)
+        self._commands = "actuators" in tomllib.loads(self._pipeline.read_text(encoding="utf-8"))
         self._closing = contextlib.ExitStack()
         self._broker: Broker | None = None
         self.board = Board(board, folder, key=KEY if scenario.key else "", seed=scenario.seed, images=images)
@@ -122,14 +124,35 @@ class Run:
     def _await_loop(self) -> None:
         end = time.monotonic() + CLOSED_S
         while time.monotonic() < end:
-            rows = self.recording.rows.get("board", ())
-            if rows and rows[-1][1][0] == messages.State.RUNNING:
+            if self._is_closed():
                 return
             if self.host is not None and not self.host.is_alive():
                 raise BoardError(f"the host ended: {self.host.said()[-2000:]}")
             time.sleep(0.02)
         said = self.host.said()[-2000:] if self.host is not None else ""
-        raise BoardError(f"no command was obeyed within {CLOSED_S:.0f} s; the host said: {said}")
+        raise BoardError(f"{self._lacking()} within {CLOSED_S:.0f} s; the host said: {said}")
+
+    def _is_closed(self) -> bool:
+        """By what every board says: it acknowledged a command as obeyed, and its heartbeat says neither safe nor fault.
+
+        Where the pipeline commands nothing, the heartbeat must say that it runs. The bench's firmware shows its state sooner, in rows.
+        """
+        recording = self.recording
+        if "board.state" in recording.channels():
+            rows = recording.rows.get("board", [])
+            return bool(rows) and rows[-1][1][recording.column("board.state")] == messages.State.RUNNING
+        if not self._commands:
+            return recording.state == messages.State.RUNNING
+        with recording.lock:
+            is_obeyed = any(ack.status == messages.Status.OK for _, ack in recording.acks)
+        return is_obeyed and recording.state in (messages.State.STARTING, messages.State.RUNNING)
+
+    def _lacking(self) -> str:
+        states = {None: "nothing"} | {int(one): one.name.lower() for one in messages.State}
+        state = states.get(self.recording.state, f"state {self.recording.state}")
+        statuses = sorted({messages.Status(ack.status).name.lower() for _, ack in self.recording.acks})
+        wanted = "no command was obeyed" if self._commands else "the board did not run"
+        return f"{wanted} (its heartbeat says {state}; acks: {', '.join(statuses) or 'none'})"
 
     def _do_mark(self, _step: Step) -> None:
         """Names a moment."""

@@ -33,6 +33,7 @@ class Recording:
     commands: list[tuple[int, Frame]] = field(default_factory=list)
     blocks: dict[int, list[int]] = field(default_factory=dict)  # numbers of motor blocks by boot
     host_seq: int = 0
+    state: int | None = None  # of the last heartbeat, which every board sends
 
     def __post_init__(self) -> None:
         """One lock for the threads that listen, a reader for each direction."""
@@ -83,6 +84,7 @@ class Recording:
             self._meet(message)
         if isinstance(message, messages.Hello | messages.Heartbeat):
             self.timeline.begin(message.boot_id, frame.stamp_us, host_us)
+            self.state = message.state if isinstance(message, messages.Heartbeat) else self.state
         if not self.timeline.boots:
             return
         at = self.timeline.place(frame.stamp_us)
@@ -140,6 +142,11 @@ class Recording:
                     rows = list(self.rows.get(stream, ()))
                 return [at for at, _ in rows], [row[column] for _, row in rows], units[column]
         raise KeyError(f"the board has no channel {channel}; it has {', '.join(self.channels())}")
+
+    def column(self, channel: str) -> int:
+        """Where a channel stands in the rows of its stream."""
+        stream, _, name = channel.partition(".")
+        return next(names.index(name) for known, _, names, _ in self.streams.values() if known == stream)
 
     def channels(self) -> list[str]:
         """All, as ``stream.channel``."""

@@ -70,14 +70,14 @@ def fill(result: Result, run: Run) -> None:
         if inside and len({value for _, value in inside}) > 1:
             result.series.append(Series(channel, unit, [(at - origin) / 1e6 for at, _ in inside], [value for _, value in inside]))
     result.log = [f"{(at - origin) / 1e6:8.3f} s  {text}" for at, text in recording.logged]
-    result.latencies_ms = recording.loops_ms(after_us=origin)
+    result.latencies_ms = _loops_ms(run)
     result.figures = figures(run)
 
 
 def figures(run: Run) -> dict[str, str]:
     """What was counted and measured."""
     recording = run.recording
-    loops = sorted(recording.loops_ms(after_us=run.origin_us))
+    loops = sorted(_loops_ms(run))
     found = {"board": run.board.name, "boots": str(len(recording.timeline.ids))}
     if loops:
         p50, p99 = statistics.median(loops), loops[min(len(loops) - 1, math.ceil(0.99 * len(loops)) - 1)]
@@ -92,7 +92,14 @@ def figures(run: Run) -> dict[str, str]:
     found["commands seen on the line"] = str(len(recording.commands))
     found["acks by status"] = json.dumps(statuses)
     found["bytes carried"] = json.dumps(run.board.wire.carried)
-    found["longest time between two ticks of the board"] = f"{recording.longest_tick_ms(run.origin_us):.1f} ms"
+    if "board.tick_ms" in recording.channels():
+        found["longest time between two ticks of the board"] = f"{recording.longest_tick_ms(run.origin_us):.1f} ms"
     found["longest stall of the harness"] = f"{run.stalls.longest_ms:.1f} ms"
     found["telemetry blocks lost on the board"] = f"{recording.lost_share() * 100:.3f} %"
     return found
+
+
+def _loops_ms(run: Run) -> list[float]:
+    """Of a board that measures its loop."""
+    has_them = {"board.loops", "board.loop_ms"} <= set(run.recording.channels())
+    return run.recording.loops_ms(after_us=run.origin_us) if has_them else []
