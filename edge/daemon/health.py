@@ -182,8 +182,12 @@ class Health:
     def is_working(self, now_ns: int) -> bool:
         """Whether frames advance or none wait: only then may the watchdog be fed. The loop that calls this is alive by that.
 
-        A source that sends nothing is no reason to stop feeding; bytes that came and are not read are one.
+        A source that sends nothing is no reason to stop feeding; bytes that came and are not read are one, from the broker or on a line.
         """
+        are_lines_read = self._lines is None or self._lines.are_read(now_ns)
+        return self._is_link_read(now_ns) and are_lines_read
+
+    def _is_link_read(self, now_ns: int) -> bool:
         link = self.link
         if link.heard_ns != self._heard_ns or not link.unread:
             self._heard_ns, self._waits_ns = link.heard_ns, 0
