@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 STATUS_US = 1_000_000
 RETRY_US = 1_000_000
+ALIVE_US = 3_000_000  # a receiver speaks once a second
 TTL_MAX_MS = 10_000
 COMMAND_BYTES = 4096
 OUT_MAX = 1000  # messages that may wait for the broker; what comes beyond them is dropped and counted
@@ -71,6 +72,8 @@ class Gateway:
         self._said = ""  # of availability, on this connection
         self._next_mqtt_us = self._next_status_us = 0
         self._is_stopping = False
+        self._flows: set[str] = set()  # streams of which something went to the broker
+        self._heard_us = -ALIVE_US
         self.counts = dict.fromkeys(("published", "no_broker", "queue_full", "commands", "refused_commands", "acks"), 0)
 
     # -- the loop ------------------------------------------------------------------------------------------------------------
@@ -111,9 +114,20 @@ class Gateway:
         self._tell_availability()
         if at_us >= self._next_status_us:
             self._next_status_us = at_us + STATUS_US
-            reader = {} if self._reader is None else {"reader": self._reader.counts()}
-            report = {**self.port.report(at_us), **reader, "gateway": self.counts, "unknown_streams": self.topics.unknown}
+            report = {**self._line(at_us), "gateway": self.counts, "unknown_streams": self.topics.unknown}
             self._publish("status", json.dumps(report).encode())
+
+    def _line(self, at_us: int) -> dict[str, object]:
+        """For status: the board, or what a reader of another protocol understands; that one has no session that could be there or not."""
+        report = self.port.report(at_us)
+        if self._reader is None:
+            return report
+        counts = self._reader.counts()
+        is_alive = at_us - self._heard_us < ALIVE_US
+        if self.port.line.is_open:
+            report["state"] = "open" if is_alive else "open, nothing comes" if not report["read_bytes"] else "open, nothing usable comes"
+        line: dict[str, object] = {key: report[key] for key in ("state", "opens", "read_bytes", "line_errors") if key in report}
+        return {**line, "is_alive": is_alive, **counts}
 
     def _poll_broker(self, at_us: int) -> None:
         if self._dial is not None:
@@ -163,12 +177,18 @@ class Gateway:
         if self._reader is not None:
             data = self.port.line.read(now_us())
             for stream, payload in self._reader.feed(data) if data else ():
-                self._publish(stream, payload)
+                self._heard_us = now_us()
+                self._carry(stream, payload)
             return
         for received in self.port.read(now_us()):
             self._meet()
             for topic, payload in self.topics.payloads(received):
-                self._publish(topic.rpartition("/")[2], payload)
+                self._carry(topic.rpartition("/")[2], payload)
+
+    def _carry(self, stream: str, payload: bytes) -> None:
+        if self._publish(stream, payload) and stream not in self._flows:
+            self._flows.add(stream)
+            _log.info("%s/%s flows", self.topics.base, stream)
 
     def _meet(self) -> None:
         session = self.port.session
@@ -203,6 +223,8 @@ class Gateway:
         if reason.is_failure:
             _log.error("the broker refuses: %s", reason)
             return
+        self._flows.clear()
+        _log.info("the broker at %s:%d is reached", *self._broker)
         self._mqtt.subscribe(f"{self.topics.base}/+/set", qos=0)
 
     def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
@@ -234,11 +256,13 @@ class Gateway:
         def done(outcome: Outcome) -> None:
             status = "no_ack" if outcome.status is None else outcome.status.name.lower()
             ack = {"id": wanted_id, "actuator": name, "status": status, "value": outcome.value}
+            _log.debug("command %s = %g: %s after %.1f ms, sent %d times", name, value, status, outcome.took_us / 1000, outcome.tries)
             self.counts["acks"] += 1
             self._publish("ack", json.dumps(ack | {"tries": outcome.tries, "took_ms": outcome.took_us / 1000}).encode())
 
         if self.port.session.command(actuator.number, value, int(ttl_ms * 1000), now_us(), done) is None:
             return "the board is not there, does not keep up, or answers more slowly than this ttl_ms allows"
+        _log.debug("command %s = %g leaves on the line, void after %g ms", name, value, ttl_ms)
         self.counts["commands"] += 1
         return ""
 
