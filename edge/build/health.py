@@ -20,6 +20,7 @@ def health_terms(config: RuntimeConfig) -> HealthTerms:
         terms.alerts or f"edge/{config.name}/alerts",
         terms.severity,
         tuple(_source(name, stream) for name, stream in config.streams.items()),
+        every_s=config.publish.status.every_s,
     )
 
 

@@ -96,11 +96,14 @@ def status(
     insecure: Annotated[bool, typer.Option("--insecure", help="allow plaintext to a --url that is another machine")] = False,
     seconds: Annotated[float, typer.Option("--seconds", min=0.5, max=3600, help="longest wait for what is to be shown")] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    run_dir: Annotated[
+        Path, typer.Option("--run-dir", metavar="DIR", help="where daemons of this machine leave word, for when the broker has none")
+    ] = Path("/run/edge"),
 ) -> None:
-    """Show how daemons are: links, clock, streams, helpers, each since when; exit code 1 unless all are online and well."""
+    """Show how daemons are: links, lines, clock, streams, helpers, each since when; exit code 1 unless all are online and well."""
     from edge.cli.status import show_status
 
-    raise typer.Exit(show_status(file, broker_url, name, insecure=insecure, seconds=seconds, as_json=as_json))
+    raise typer.Exit(show_status(file, broker_url, name, insecure=insecure, seconds=seconds, as_json=as_json, run_dir=run_dir))
 
 
 @app.command()

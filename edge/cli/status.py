@@ -1,4 +1,4 @@
-"""`edge status`: what daemons say of themselves, as a table. Reads availability, health and status from a broker; sends nothing."""
+"""`edge status`: what daemons say of themselves, as a table. Reads availability, health, status of a broker, or a file; sends nothing."""
 
 import json
 import secrets
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import typer
 
+from edge.cli.status_file import RUN_DIR, told_in_file
 from edge.config.check_broker import check_broker
 from edge.config.findings import Findings
 from edge.config.types import Broker, RuntimeConfig
@@ -88,7 +89,16 @@ class Listener:
         self._heard_s = time.monotonic()
 
 
-def show_status(file: Path | None, url: str | None, name: str | None, *, insecure: bool, seconds: float, as_json: bool) -> int:
+def show_status(
+    file: Path | None,
+    url: str | None,
+    name: str | None,
+    *,
+    insecure: bool,
+    seconds: float,
+    as_json: bool,
+    run_dir: Path = RUN_DIR,
+) -> int:
     """Print what daemons say of themselves.
 
     Args:
@@ -98,13 +108,14 @@ def show_status(file: Path | None, url: str | None, name: str | None, *, insecur
         insecure: allow plaintext to a ``url`` that is another machine.
         seconds: longest wait.
         as_json: one JSON object instead of a table.
+        run_dir: where daemons of this machine leave word, for when the broker has none.
 
     Returns:
         0 when every daemon is online and well, 1 otherwise.
 
     Raises:
         ConfigError: the file is wrong.
-        TransportError: the broker cannot be reached.
+        TransportError: the broker cannot be reached, and there is no word of the daemon on this machine.
         typer.BadParameter: a URL that is none.
     """
     config = _load(file)
@@ -112,12 +123,14 @@ def show_status(file: Path | None, url: str | None, name: str | None, *, insecur
     listener = Listener(_settings(config, url, insecure=insecure), _topics(config, name))
     try:
         listener.run(seconds)
-        state = listener.transport.state
-        if not listener.transport.connects:
-            raise TransportError(state)
+        fault = "" if listener.transport.connects else listener.transport.state
     finally:
         listener.close()
     said = {one: listener.said[one] for one in sorted(listener.said)}
+    if name is not None and said.get(name, {}).get("availability") != "online":
+        _ask_here(said, name, run_dir, fault)
+    if fault and not said:
+        raise TransportError(fault)
     if as_json:
         typer.echo(json.dumps(said, indent=2))
     elif said:
@@ -125,6 +138,16 @@ def show_status(file: Path | None, url: str | None, name: str | None, *, insecur
     if not said:
         sys.stderr.write(f"edge: nothing is known of {name or 'any daemon'} at this broker\n")
     return 0 if said and all(is_well(found) for found in said.values()) else 1
+
+
+def _ask_here(said: Said, name: str, run_dir: Path, fault: str) -> None:
+    """Put what the daemon says in a file in the place of what the broker does not know: anything without a broker, else only news."""
+    told = told_in_file(run_dir, name)
+    if told is None or (said.get(name) and told["availability"] != "online"):
+        return
+    said[name] = told
+    why = f"the broker cannot be reached: {fault}" if fault else "the broker does not hear of it"
+    sys.stderr.write(f"edge: {why}; what follows was {told['file']['text']}\n")
 
 
 def is_well(found: dict[str, Any]) -> bool:
@@ -143,7 +166,9 @@ def table(name: str, found: dict[str, Any], now_ns: int) -> list[str]:
     health, status = found.get("health", {}), found.get("status", {})
     is_there = found.get("availability") == "online"
     state = health.get("state", "unknown") if is_there else found.get("availability", "unknown")
-    rows = [("daemon", name, state, None, "" if is_there else "what follows is what it said last" if health else "")]
+    notes = [found["file"]["text"]] if "file" in found else []
+    notes += ["what follows is what it said last"] if health and not is_there else []
+    rows = [("daemon", name, state, None, "; ".join(notes))]
     rows += [(part, "", entry.get("state", ""), entry.get("since_ns"), _words(part, entry)) for part, entry in _parts(health)]
     for line, entry in health.get("serial", {}).items():
         rows.append(("serial", line, entry.get("state", ""), entry.get("since_ns"), entry.get("text", "")))

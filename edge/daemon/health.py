@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from edge.daemon.health_file import HealthFile
 from edge.daemon.lines import STUCK_NS, LineWatches
 from edge.daemon.sources import Source, Sources, SourceTerms
 from edge.messages import Alert, Cause, Outgoing, Severity
@@ -33,6 +34,7 @@ class HealthTerms(msgspec.Struct, frozen=True):
         severity: of those alerts.
         sources: what is expected of each stream.
         said: what alerts said last, in this run or an earlier one, by device and name.
+        every_s: period of the status, and of the file while nothing changes.
     """
 
     topic: str = ""
@@ -40,6 +42,7 @@ class HealthTerms(msgspec.Struct, frozen=True):
     severity: Severity = "warning"
     sources: tuple[SourceTerms, ...] = ()
     said: dict[str, dict[str, str]] = {}
+    every_s: float = 1.0
 
 
 class Link(Protocol):
@@ -68,10 +71,11 @@ class Health:
     Args:
         link: to the broker.
         now_ns: CLOCK_MONOTONIC.
+        file: where the message is kept on this machine, too.
     """
 
-    def __init__(self, link: Link, now_ns: int) -> None:
-        self.link = link
+    def __init__(self, link: Link, now_ns: int, file: HealthFile | None = None) -> None:
+        self.link, self._file = link, file
         self.helpers: list[Helper] = []
         self._lines: LineWatches | None = None
         self._terms = HealthTerms()
@@ -82,7 +86,7 @@ class Health:
         self._stepped_ns, self._step_ns = 0, 0
         self._waits_ns = self._heard_ns = 0
         self._next_ns = self._next_line_ns = 0
-        self._is_changed = True
+        self._changes, self._told = 1, 0  # how often something changed, so far and when the message was last sent
         self._connects = self._made = 0
         self._logged: dict[str, int] = {}
 
@@ -91,14 +95,14 @@ class Health:
         self._pipeline, self._terms = pipeline, terms
         self._sources = Sources(pipeline, terms.sources, now_ns)
         self._offset_ns = self._offset_ns or pipeline.decisions.wall_offset_ns
-        self._is_changed = True
+        self._changes += 1
 
     def watch_lines(self, lines: LineWatches) -> None:
         """Serial lines begin their work; those that are no longer among them are forgotten."""
         self._lines = lines
         parts = {watch.part for watch in lines.watches}
         self._states = {part: told for part, told in self._states.items() if part in parts or not part.startswith(_LINE)}
-        self._is_changed = True
+        self._changes += 1
 
     def look(self, now_ns: int) -> list[Outgoing]:
         """Bring everything up to date; call in every tick. What must be sent: alerts, and the health message when it changed."""
@@ -112,7 +116,7 @@ class Health:
         self._look_at_clock(pipeline, now_ns)
         changed = sources.look(now_ns)
         for source in changed:
-            self._is_changed = True
+            self._changes += 1
             self._say(f"stream {source.terms.name}", source.state, "" if source.is_heard else "nothing came yet", now_ns)
         self._alarm(pipeline, sources, now_ns, out)
         words = f"{sources.old} samples too old" if sources.old else ""
@@ -122,14 +126,20 @@ class Health:
             if (found := helper(now_ns)) is not None:
                 self._set(found[0], found[1], found[2], now_ns)
         if self.link.connects != self._connects:
-            self._connects, self._is_changed = self.link.connects, True
-        if self._is_changed and self.link.is_up and self._terms.topic and now_ns >= self._next_ns:
-            self._is_changed, self._next_ns = False, now_ns + _AGAIN_NS
+            self._connects = self.link.connects
+            self._changes += 1
+        if self._changes != self._told and self.link.is_up and self._terms.topic and now_ns >= self._next_ns:
+            self._told, self._next_ns = self._changes, now_ns + _AGAIN_NS
             out.append(self._message(now_ns))
+        file, every_s = self._file, self._terms.every_s
+        if file is not None and file.is_due(self._changes, every_s, now_ns):
+            file.write(self.report(now_ns), self._changes, every_s, now_ns)
         return out
 
     def last_words(self, now_ns: int) -> list[Outgoing]:
-        """The end: what stays with the broker says that nobody is there."""
+        """The end: what stays with the broker says that nobody is there, and nothing stays here."""
+        if self._file is not None:
+            self._file.remove()
         return [self._message(now_ns, state="stopped")] if self._terms.topic else []
 
     def _message(self, now_ns: int, **instead: str) -> Outgoing:
@@ -223,7 +233,7 @@ class Health:
                 self._states[part] = (state, before[1], words)
             return
         self._states[part] = (state, now_ns, words)
-        self._is_changed = True
+        self._changes += 1
         self._say(part, state, words, now_ns)
 
     def _say(self, part: str, state: str, words: str, now_ns: int) -> None:

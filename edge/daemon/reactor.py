@@ -16,6 +16,7 @@ import msgspec
 
 from edge.daemon import realtime
 from edge.daemon.health import Health
+from edge.daemon.health_file import HealthFile
 from edge.daemon.helpers import of_outbox, of_recorder
 from edge.daemon.lines import LineWatches
 from edge.daemon.memory import settle
@@ -73,7 +74,7 @@ class Daemon:
         self._outlet = Outlet(outbox, recorder, plan.pipeline)
         self._send, self._send_alerts, self._hand_over = self._outlet.send, self._outlet.send_alerts, self._outlet.hand_over
         self._transport = self._outlet.transport = self._make_transport(plan)
-        self._health = Health(self._transport, time.monotonic_ns())
+        self._health = Health(self._transport, time.monotonic_ns(), HealthFile.from_environment())
         self._boards = self._make_boards(plan)
         outbox.wake_with(self._wake.nudge)
         self._outbox_watch = OutboxWatch(outbox)
