@@ -92,7 +92,10 @@ class Board:
 
     def bars(self, topic: str) -> str:
         """Why no command on this topic can ever be for the board that is there; empty when one can."""
-        return "no_actuator" if self._reader is not None else self.fit.bars(topic)
+        if self._reader is None:
+            return self.fit.bars(topic)
+        self._count("no_actuator", f"{topic}: a line of this protocol takes none")
+        return "no_actuator"
 
     def send(self, outgoing: Outgoing) -> bool:
         """Send a command; false when the board is not there, does not know the actuator, allows less, or does not keep up."""

@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge.build import daemon
 from edge.transport.fit import Fit, Wanted, WantedActuator, WantedStream, normal
+from edge.transport.serial import Board, SerialLine
 from firmware_bridge import protocol, schema
 from tests.bridge.c_board import CBoard
 from tests.bridge.pty_board import PtyBoard
@@ -99,6 +100,14 @@ def test_units_of_the_example_are_known():
     (stream,) = schema.parse(re.split(r"\s{2,}", example)[0]).telemetry.values()
     assert {normal(unit) == unit for unit in stream.channels.values()} == {True}
     assert [normal(one) for one in ("m/s2", "rad/s2", "Nm", "\u00b0C", "lsb", "")] == ["m/s^2", "rad/s^2", "N*m", "degC", "lsb", ""]
+
+
+def test_a_line_of_a_receiver_takes_no_commands_and_that_is_said(caplog):
+    board = Board("gps", SerialLine("serial:///dev/null?protocol=nmea"), lambda _message: None)
+    assert [board.bars("serial/gps/fan"), board.bars("serial/gps/fan")] == ["no_actuator"] * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "serial.gps: a command was not obeyed: serial/gps/fan: a line of this protocol takes none; further ones are counted"
+    ]
 
 
 @pytest.fixture
