@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -143,6 +144,16 @@ def test_a_line_without_a_board_and_one_that_another_process_holds_are_states_of
         (tmp_path / "board").unlink()
         os.close(slave)
         os.close(master)
+
+
+def test_a_line_that_a_reload_takes_away_is_no_part_any_longer_and_the_other_goes_on(tmp_path, peer, edge):
+    until(lambda: line(peer, "gps")["state"] == "closed")
+    text = edge.file.read_text()
+    start = text.index("[serial.gps]")
+    edge.file.write_text(text[:start] + text[text.index("[streams.imu]") :])
+    edge.process.send_signal(signal.SIGHUP)
+    until(lambda: list(peer.json("liner/health")[-1]["serial"]) == ["rig"])
+    assert line(peer, "rig")["state"] == "closed"
 
 
 def test_a_receiver_is_well_while_messages_come_and_edge_status_shows_every_line(tmp_path, broker, shim, peer, edge):

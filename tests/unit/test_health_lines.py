@@ -100,6 +100,25 @@ def test_a_line_that_says_what_is_no_board_is_told_from_a_silent_one(rig):
     assert "bytes come" in rig.turn(10)[1]
 
 
+@pytest.mark.parametrize("rig", ["edge"], indirect=True)
+def test_a_line_that_this_user_may_not_open_is_refused_and_one_that_is_not_there_is_closed(rig):
+    path, is_root = os.ttyname(rig.slave), os.geteuid() == 0
+    os.chmod(path, 0)
+    if is_root:
+        os.seteuid(65534)
+    try:
+        state, words = rig.turn()
+    finally:
+        if is_root:
+            os.seteuid(0)
+    assert (state, words) == ("refused", f"{path}: Permission denied")
+    os.chmod(path, 0o600)
+    assert rig.turn(200)[0] == "no_board"
+    os.close(rig.master)
+    rig.master = os.dup(rig.slave)
+    until(lambda: rig.turn(10)[0] == "closed", "unplugged")
+
+
 @pytest.mark.parametrize("rig", ["edge", "nmea"], indirect=True)
 def test_bytes_that_wait_on_a_line_for_a_second_are_work_that_is_not_done(rig):
     rig.turn()
