@@ -112,16 +112,18 @@ def becomes(peer, name, state):
     return found
 
 
-def test_a_board_that_is_not_there_comes_goes_and_comes_back_is_told_each_time_with_its_beginning(tmp_path, shim, peer, edge):
+def test_a_board_that_is_not_there_comes_falls_silent_goes_and_comes_back_is_told_each_time_with_its_beginning(tmp_path, shim, peer, edge):
     assert "No such file" in until(lambda: (one := line(peer, "rig"))["state"] == "closed" and one)["text"]
     until(lambda: edge.noted("serial.rig closed ("), "the service manager's line")
     board = board_at(tmp_path, shim)
     first = becomes(peer, "rig", "ok")
     assert "rig" in first["text"]
+    board._stop.set()  # no power; the port stays
+    quiet = becomes(peer, "rig", "no_board")
     (tmp_path / "board").unlink()
     board.unplug()
     gone = becomes(peer, "rig", "closed")
-    assert gone["since_ns"] > first["since_ns"]
+    assert first["since_ns"] < quiet["since_ns"] < gone["since_ns"]
     assert peer.json("liner/health")[-1]["state"] == "degraded"
     board = board_at(tmp_path, shim)
     again = becomes(peer, "rig", "ok")
