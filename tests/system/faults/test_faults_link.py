@@ -15,7 +15,7 @@ pytestmark = [needs_mosquitto, pytest.mark.timeout(240)]
 @pytest.mark.fault("link", "broker killed, back after 3 s", "alerts wait and arrive; no command is sent late")
 def test_broker_killed(site, broker, seen):
     one = site()
-    broker.kill()
+    one.kill_broker()
     time.sleep(3)
     broker.start()
     back = time.monotonic()
