@@ -308,11 +308,11 @@ def test_an_active_version_that_admission_refuses_at_the_start_gives_way_and_wit
         life.edge.close()
 
 
-def test_a_version_that_the_file_names_and_admission_refuses_ends_the_start_with_code_3(life, broker):
+def test_a_version_that_the_file_names_and_admission_refuses_ends_the_start_with_its_code(life, broker):
     write(life.folder.parent, "1.0.0", budget_ms=0.000_01)
     edge = Edge(life.folder.parent, broker, PIPELINE.replace('version = "active"', 'version = "1.0.0"'), wait=False)
     try:
-        assert edge.process.wait(WAIT_S) == 3
+        assert edge.process.wait(WAIT_S) == 5, "too slow here and now: the one refusal that another start may cure"
         assert "Traceback" not in edge.log.read_text()
     finally:
         edge.close()
