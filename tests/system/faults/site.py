@@ -181,7 +181,8 @@ class Site:
         self.edge.process.wait(10)
 
     def status(self):
-        return self.peer.status()
+        """The latest that arrived; a daemon's first one may come after its first alerts."""
+        return until(self.peer.status, "no status came")
 
     def health(self):
         """The latest that arrived, or None."""
