@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.inference.drift_bins import Bins
-from edge.inference.drift_test import Floats, Measured, dependence, measure, needed, spend, weigh
+from edge.inference.drift_test import Floats, Measured, dependence, measure, needed, pooled, spend, weigh
 from edge.inference.parts import joined, parted
 
 BATCHES = 20
@@ -151,7 +151,7 @@ class Judge:
         """Judge a window, a step a time; what began and what ended comes with one of them."""
         between = dependence(window.sums, window.seen)
         yield []
-        weighed = weigh(window.sums, window.seen, self._restless, between)
+        weighed = weigh(self._bins, window.sums, window.seen, self._restless, between)
         yield []
         least = needed(self._bins, weighed, spend(self._settings.alarms_a_day, window.span_ns))
         yield []
@@ -182,7 +182,9 @@ class Judge:
         current = np.where(last.n[:, None] > 0, last.shares, np.nan)
         jump = current - self._former
         jump = 0.5 * np.einsum("fb,fb->f", jump, jump)
-        jump = np.where(self._pairs >= 2, np.minimum(jump, _LARGEST_JUMP * self._restless), jump)
+        # No less than independent values would show: where all was the same until now, what comes may still be restless.
+        known = np.maximum(self._restless, pooled(self._bins, last.shares) / np.maximum(last.n, 1))
+        jump = np.where(self._pairs >= 2, np.minimum(jump, _LARGEST_JUMP * known), jump)
         is_known = np.isfinite(jump)
         self._pairs += is_known
         weight = np.maximum(_MEMORY, 1.0 / np.maximum(self._pairs, 1))

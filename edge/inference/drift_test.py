@@ -81,7 +81,20 @@ def dependence(sums: Floats, seen: npt.NDArray[np.int64]) -> tuple[Floats, Float
     return total, np.divide(common, total, out=np.zeros_like(total), where=total > 0)
 
 
-def weigh(sums: Floats, seen: npt.NDArray[np.int64], restless: Floats, between: tuple[Floats, Floats]) -> Weighed:
+def spread(shares: Floats) -> Floats:
+    """Variance that one value gives to its shares, over all bins: (F,) of (F, K)."""
+    return np.asarray((shares * (1 - shares)).sum(1), np.float64)
+
+
+def pooled(bins: Bins, shares: Floats) -> Floats:
+    """Variance that one value would give to its shares, (F,), if window and reference were of one distribution: the mean of both.
+
+    Of the window's shares alone it would be 0 where all values fell into one bin, as they do after a large change.
+    """
+    return spread((shares + bins.shares) / 2)
+
+
+def weigh(bins: Bins, sums: Floats, seen: npt.NDArray[np.int64], restless: Floats, between: tuple[Floats, Floats]) -> Weighed:
     """How much a window tells.
 
     The values of a window are not independent: rolling windows overlap, and machines have moods. The variance of a bin's share
@@ -90,6 +103,7 @@ def weigh(sums: Floats, seen: npt.NDArray[np.int64], restless: Floats, between: 
     not count for more than their own restlessness allows.
 
     Args:
+        bins: of F values.
         sums, seen: see edge.kernels.drift.close_batch.
         restless: (F,), variance of a window's shares, from one window to the next, over all bins; 0: not known yet.
         between: see ``dependence``.
@@ -100,10 +114,10 @@ def weigh(sums: Floats, seen: npt.NDArray[np.int64], restless: Floats, between: 
     total, lag_one = between
     lag_one = np.clip(lag_one + (1 + 4 * np.maximum(lag_one, 0)) / batches, 0.0, _MAX_LAG_ONE)  # short series hide what they have in common
     variance = total / np.maximum(batches - 1, 1) * (1 + lag_one) / (1 - lag_one)  # of the mean share, over all bins
-    variance = np.maximum(variance, restless)
-    ideal = (shares * (1 - shares)).sum(1)
-    effective = np.divide(ideal, variance, out=n.copy(), where=variance > 0)
-    return Weighed(shares, batches, n, np.asarray(np.minimum(effective, n), np.float64))
+    within = np.divide(spread(shares), variance, out=n.copy(), where=variance > 0)
+    # What is known of other windows is compared with what the null hypothesis says of a window, not with this window's own spread.
+    among = np.divide(pooled(bins, shares), restless, out=n.copy(), where=restless > 0)
+    return Weighed(shares, batches, n, np.minimum(np.minimum(within, among), n))
 
 
 def needed(bins: Bins, weighed: Weighed, alpha: float) -> Needed:

@@ -174,13 +174,15 @@ def write_other_features(folder: Path, version: str) -> None:
     write(folder, version, recipe=OTHER, features=("temp.celsius.mean.8", "temp.celsius.min.8"))
 
 
-def write(folder: Path, version: str, rare: str = "", gain: float = 0.1, budget_ms: float = 300.0, recipe=(), features=FEATURES) -> None:
-    """One version in a folder of its own, ``folder/thermo/version``, to be installed or to be there at once."""
+def write(
+    folder: Path, version: str, rare: str = "", gain: float = 0.1, budget_ms: float = 300.0, recipe=(), features=FEATURES, training=None
+) -> None:
+    """One version in a folder of its own, ``folder/thermo/version``, to be installed or to be there at once; training for references."""
     made = BundleWriter(folder / "thermo", version, description="calm or hot", source="none", licence="CC0-1.0", budget_ms=budget_ms)
     made.set_input("features", "temperatures")
     made.add_output("scores", LABELS, "probability of each state")
     rows = np.random.default_rng(7).uniform(20, 80, (8, 2)).astype(np.float32)
-    made.set_features(features, ("degC", "degC"))
+    made.set_features(features, ("degC", "degC"), training)
     if recipe:
         made.set_recipe(list(recipe))
     made.add_variant("full", model(gain, rare), expected(rows.astype(np.float64), gain, is_constant=rare == "constant"))

@@ -81,6 +81,35 @@ def test_a_shift_is_raised_once_and_cleared_once() -> None:
     assert (monitor.raised, monitor.cleared) == (1, 1)
 
 
+def test_a_shift_beyond_the_last_edge_is_raised_though_the_window_has_no_spread_left() -> None:
+    rng = np.random.default_rng(9)
+    monitor = _monitor()
+    assert _play(monitor, rng.normal(size=(4000, 8)).astype(np.float32)) == []
+    moved = rng.normal(size=(2000, 8)).astype(np.float32)
+    moved[:, 3] += 20
+    assert [(event.name, event.state) for event in _play(monitor, moved, 200 * _S)] == [("f3", "raised")]
+    assert monitor.last is not None
+    assert monitor.last.effective[3] > 100
+
+
+@pytest.mark.parametrize("bins", [0, 5])
+def test_a_shift_of_a_machine_that_repeats_itself(bins: int) -> None:
+    levels = (np.arange(4000) % 7 * 0.5).astype(np.float32)
+    monitor = DriftMonitor([("temp", _reference(levels + 50, bins))], [], _SHORT)
+    assert _play(monitor, levels[:, None] + 50) == []
+    assert [event.state for event in _play(monitor, levels[:, None] + 60, 200 * _S)] == ["raised"]
+
+
+def test_what_never_varied_may_become_restless_and_that_is_learned() -> None:
+    rng = np.random.default_rng(10)
+    monitor = _monitor()
+    _play(monitor, np.full((4000, 8), 0.1, np.float32))  # every window as the one before
+    moods = np.repeat(rng.normal(size=(50, 8)), 400, axis=0).astype(np.float32)  # another one in every window, and no spread inside
+    _play(monitor, moods, 200 * _S)
+    assert monitor.last is not None
+    assert np.median(monitor.last.effective) < 10
+
+
 def test_one_bad_second_is_not_drift() -> None:
     rng = np.random.default_rng(6)
     frames = rng.normal(size=(12_000, 8)).astype(np.float32)
