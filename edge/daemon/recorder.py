@@ -103,6 +103,8 @@ class Recorder:
             return sidecar.state, f"the companion {sidecar.why}"
         if sidecar.state == "silent" or sidecar.silent_s > SILENT_S:
             return "silent", f"nothing was heard of the companion for {sidecar.silent_s:.0f} s"
+        if self._lives != sidecar.deaths:  # what was said, a companion said that is dead
+            return "starting", ""
         if said.is_recording:
             return "recording", ""
         return ("starting", "") if said.why in ("", "begins") else ("paused", said.why)
@@ -147,9 +149,9 @@ class Recorder:
     def _tell(self) -> None:
         """Log every change of state, at once but not the same one again within a minute."""
         state, now = self.state, time.monotonic()
-        if state[0] == self._told[0] or (state[0] == "starting" and not self._told[0]):
+        if state[0] in (self._told[0], "starting"):  # one that never gets beyond its start is silent
             return
-        is_good = state[0] in ("recording", "starting")
+        is_good = state[0] == "recording"
         if not is_good and now - self._told_s < _SAID_AGAIN_S and self._told[0] not in ("", "recording"):
             return
         self._told, self._told_s = state, now
