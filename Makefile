@@ -14,8 +14,9 @@ help: ## this list
 run: $(VENV)/.installed-run ## the demo: a real recording, live (make run ARGS="--seconds 20")
 	@$(BIN)/edge demo $(ARGS)
 
+# One process for each core, whole files to each: most tests wait for processes they started. ARGS="-n 0" is one after the other.
 test: $(VENV)/.installed-dev ## all tests (make test ARGS="-k gate")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-system: $(VENV)/.installed-dev ## the service under a real systemd in a container (root; needs debootstrap, systemd-container)
 	@$(BIN)/python -m pytest tests/system/booted.py $(ARGS)

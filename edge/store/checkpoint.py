@@ -97,16 +97,16 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def pieces(checkpoint: Checkpoint) -> Iterator[bytes | bytearray]:
-    """The map of a checkpoint, in pieces of less than ``2 * PIECE`` bytes. A part that is larger is one by itself, and is not copied."""
+    """The map of a checkpoint, in pieces of up to ``PIECE`` bytes. A part that is larger is one by itself, and is not copied."""
     piece = bytearray()
     for value in _values(checkpoint):
-        if len(value) < PIECE:
-            piece += value
-        if len(piece) >= PIECE or len(value) >= PIECE:
+        if len(piece) + len(value) > PIECE:
             yield piece
             piece = bytearray()
-        if len(value) >= PIECE:
+        if len(value) > PIECE:
             yield value
+        else:
+            piece += value
     yield piece
 
 
