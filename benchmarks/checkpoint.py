@@ -1,10 +1,10 @@
 """What checkpoints cost the loop: a frame without them, with those of one device, and with those of so many that they take 40 MB.
 
-    python benchmarks/checkpoint.py [--rounds N] [--seconds S] [--rate HZ] [--every S] [--megabytes M] [--out FILE.json]
+    python benchmarks/checkpoint.py [--rounds N] [--seconds S] [--rate HZ] [--every S] [--megabytes M] [--tick-ms MS] [--out FILE]
 
 A frame is a message of 8 channels: decode, admit, roll four statistics of each over 64 samples, decide. Frames come at a fixed rate, as
 from a sensor, of one device; the others have been heard once, and have their windows. A frame's time is from when it is due to its
-decision, so what holds up the loop before it counts. Ticks are between frames, every 20 ms, and copy the state as in the daemon; its own
+decision, so what holds up the loop before it counts. Ticks are between frames, as often as by default, and copy the state as in the daemon; its own
 thread writes it. The copying is spread over ticks, so that a large state may take longer than the period that is asked for. The three ways
 take turns within a round, so that each meets the same moments of a busy machine.
 """
@@ -49,7 +49,6 @@ stats = ["mean", "std", "min", "max"]
 topic = "plant/{{device}}/pred"
 """
 WAYS = ("off", "small", "large")
-TICK_NS = 20_000_000
 SHARES = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("worst", 1.0))
 
 
@@ -70,7 +69,7 @@ class Loop:
         payload = msgpack.packb({"v": 1, "seq": seq, "t": seq * 1_000_000, "x": rows})
         return RawMessage(f"plant/{device}/imu", payload, time.monotonic_ns())
 
-    def frames(self, seconds, period_ns, every_ns):
+    def frames(self, seconds, period_ns, every_ns, tick_ns):
         """Times of frames in ns, those of them while a file was written, and the checkpoints' status; 0 for ``every_ns``: none."""
         keeper = Keeper(self.pipeline, CheckpointWriter(self.path), every_ns) if every_ns else None
         payloads = [self.message("d0", self.seq + i + 2).payload for i in range(int(seconds * 1e9 / period_ns))]
@@ -88,7 +87,7 @@ class Loop:
             if is_written:
                 beside.append(done - due)
             if done >= next_tick:
-                next_tick = done + TICK_NS
+                next_tick = (done // tick_ns + 1) * tick_ns
                 self.pipeline.tick(done)
                 if keeper is not None:
                     keeper.look(done)
@@ -101,16 +100,16 @@ class Loop:
 
 def run(loops, options):
     """By way, what ``frames`` gave in each round."""
-    period_ns, every_ns = int(1e9 / options.rate), int(options.every * 1e9)
+    period_ns, every_ns, tick_ns = int(1e9 / options.rate), int(options.every * 1e9), int(options.tick_ms * 1e6)
     for loop in loops.values():
-        loop.frames(0.5, period_ns, 0)
+        loop.frames(0.5, period_ns, 0, tick_ns)
     gc.collect()
     gc.freeze()
     gc.disable()
     found = {way: [] for way in WAYS}
     for number in range(options.rounds):
         for way in WAYS[number % 3 :] + WAYS[: number % 3]:
-            found[way].append(loops[way].frames(options.seconds, period_ns, every_ns if way != "off" else 0))
+            found[way].append(loops[way].frames(options.seconds, period_ns, every_ns if way != "off" else 0, tick_ns))
             time.sleep(0.5)
     gc.enable()
     return found
@@ -131,6 +130,7 @@ def measured(loops, found, options):
         "seconds": options.seconds,
         "rate_hz": options.rate,
         "every_s": options.every,
+        "tick_ms": options.tick_ms,
         "frame_us": {way: {name: spread([run[0] for run in runs], share) for name, share in SHARES} for way, runs in found.items()},
         "beside_us": {way: {name: spread([run[1] for run in runs], share) for name, share in SHARES} for way, runs in found.items()},
         "frames_beside": {way: sum(len(run[1]) for run in runs) for way, runs in found.items()},
@@ -142,7 +142,9 @@ def measured(loops, found, options):
 
 def tell(result):
     print(f"{result['machine']}. Load before: {result['load_before']}.")
-    print(f"{result['rounds']} rounds of {result['seconds']:g} s a way, {result['rate_hz']:g} frames/s. Median (lowest to highest).\n")
+    print(
+        f"{result['rounds']} rounds of {result['seconds']:g} s a way, {result['rate_hz']:g} frames/s, ticks of {result['tick_ms']:g} ms. Median (lowest to highest).\n"
+    )
     files = result["file_mb"]
     names = " | ".join(f"every {result['every_s']:g} s, {files[way]:g} MB" for way in files)
     print(f"| frame, us | without | {names} |\n|---|---:|---:|---:|")
@@ -160,10 +162,11 @@ def tell(result):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each way in a round")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each way in a round")
     parser.add_argument("--rate", type=float, default=1000.0, help="frames a second")
     parser.add_argument("--every", type=float, default=1.0, help="seconds from one checkpoint to the next")
     parser.add_argument("--megabytes", type=float, default=40.0, help="of the large state")
+    parser.add_argument("--tick-ms", type=float, default=20.0, help="period of ticks; with less, a large state is copied sooner")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     load = round(os.getloadavg()[0], 2)
