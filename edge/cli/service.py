@@ -1,7 +1,9 @@
-"""`edge service`: a pipeline file as a systemd service. Writes units and calls systemctl and journalctl."""
+"""`edge service`: a pipeline file as a systemd service. Writes units and calls systemctl, journalctl and systemd-run."""
 
 import grp
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,8 @@ UNITS = ("edge@.service", "edge-safe@.service")
 STATE = "/var/lib/edge"
 _HOMES = ("/home", "/root", "/run/user")
 _SERIAL_GROUPS = ("dialout", "uucp")
+# Of a unit: what is about its life, not its rights; and the run folder, which would be taken from the daemon when the other unit ends.
+_LIFE = ("Type", "NotifyAccess", "ExecReload", "ExecStop", "Watchdog", "Timeout", "Restart", "RuntimeDirectory", "Standard", "User")
 
 service = typer.Typer(help="A pipeline file as a systemd service.", no_args_is_help=True)
 
@@ -61,7 +65,7 @@ def install(
     if start:
         _systemctl("daemon-reload")
         _systemctl("enable", "--now", f"edge@{instance}.service")
-        typer.echo(f"edge@{instance} is started, now and at every boot: edge service status {instance}")
+        typer.echo(f"edge@{instance} is started, now and at every boot: {own_command()} service status {instance}")
 
 
 @service.command("status")
@@ -84,6 +88,65 @@ def logs(
     command += ["--follow"] if follow else []
     command += [f"EDGE_STREAM={stream}"] if stream else []
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603
+
+
+@service.command("doctor")
+def doctor(
+    name: Name,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=3600, help="how long to measure how late this machine wakes")] = 2.0,
+) -> None:
+    """`edge doctor` of a service's file, as the service's user, with the rights and limits of its unit; as root, also while it runs."""
+    tool = _tool("systemd-run")
+    unit = f"edge@{name}.service"
+    text, user = _systemctl("cat", unit), _systemctl("show", "--property=User", "--value", unit).strip()
+    options = [f"--seconds={seconds:g}", *(["--json"] if as_json else [])]
+    command = [tool, "--quiet", "--wait", "--pipe", "--collect", *(["--property=User=" + user] if user else []), *doctor_call(text, name)]
+    raise typer.Exit(subprocess.run([*command, *options], check=False).returncode)  # noqa: S603
+
+
+def doctor_call(text: str, instance: str) -> list[str]:
+    """Options and command for systemd-run that examine a machine with the rights of a unit.
+
+    Args:
+        text: of the unit and its drop-ins, as ``systemctl cat`` prints them.
+        instance: of the unit.
+    """
+    kept: list[tuple[str, str]] = []
+    call, section = "", ""
+    for line in text.replace("\\\n", " ").splitlines():
+        key, is_setting, value = (part.strip() for part in line.partition("="))
+        if line.startswith("["):
+            section = line.strip()
+        elif section != "[Service]" or not is_setting or line.startswith(("#", ";")):
+            continue
+        elif key == "ExecStart":
+            call = value
+        elif not key.startswith(_LIFE):
+            kept = [(other, said) for other, said in kept if value or other != key]  # an empty one takes back the earlier ones
+            kept.append((key, _expanded(value, instance)))
+    command = [_expanded(word, instance).replace("$$", "$") for word in shlex.split(call)]
+    if "run" not in command:
+        raise TransportError(f"edge@{instance}: its ExecStart= is no `edge run FILE`: {call}")
+    command[command.index("run")] = "doctor"
+    # To ask the kernel how its clock is, is a call that could set it, too: nobody can without a capability, and the unit has none.
+    kept += [
+        ("ProtectClock", "no"),
+        *([("SystemCallFilter", "adjtimex clock_adjtime")] if any(key == "SystemCallFilter" for key, _ in kept) else []),
+    ]
+    return [*(f"--property={key}={value}" for key, value in kept), "--", *command]
+
+
+def _expanded(value: str, instance: str) -> str:
+    """With what systemd puts in the place of specifiers, of those that are of use here."""
+    known = {"%%": "%", "%i": instance, "%S": "/var/lib", "%C": "/var/cache", "%L": "/var/log", "%t": "/run"}
+    return re.sub("%.", lambda found: known.get(found[0], found[0]), value)
+
+
+def own_command() -> str:
+    """How a person calls this `edge`: with its path, for it is on nobody's PATH in /opt, and sudo has a PATH of its own."""
+    script = Path(sys.executable).with_name("edge")
+    return str(script) if script.exists() else "edge"
 
 
 def unit_text(unit: str) -> str:
@@ -150,10 +213,11 @@ def _has_group(name: str) -> bool:
     return True
 
 
-def _systemctl(*arguments: str) -> None:
+def _systemctl(*arguments: str) -> str:
     done = subprocess.run([_tool("systemctl"), *arguments], check=False, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise TransportError(f"systemctl {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
 
 
 def _tool(name: str) -> str:

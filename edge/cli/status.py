@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import typer
 
-from edge.cli.status_file import RUN_DIR, told_in_file
+from edge.cli.status_file import RUN_DIR, closed_to_us, told_in_file
 from edge.config.check_broker import check_broker
 from edge.config.findings import Findings
 from edge.config.types import Broker, RuntimeConfig
@@ -143,6 +143,8 @@ def show_status(
 def _ask_here(said: Said, name: str, run_dir: Path, fault: str) -> None:
     """Put what the daemon says in a file in the place of what the broker does not know: anything without a broker, else only news."""
     told = told_in_file(run_dir, name)
+    if told is None and (closed := closed_to_us(run_dir)):
+        sys.stderr.write(f"edge: this user may not read {', '.join(map(str, closed))}, where {name} may tell of itself; sudo may\n")
     if told is None or (said.get(name) and told["availability"] != "online"):
         return
     said[name] = told

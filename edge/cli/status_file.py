@@ -25,8 +25,29 @@ def told_in_file(run_dir: Path, name: str) -> dict[str, Any] | None:
         ``availability`` (``online``, or ``no news`` when the file is old or its process gone), ``health``, and ``file`` with its ``path``,
         ``age_s`` and ``text``.
     """
-    found = [one for path in sorted(run_dir.glob(f"*/{NAME}")) if (one := _told(path, name)) is not None]
+    found = [one for path in _files(run_dir) if (one := _told(path, name)) is not None]
     return min(found, key=lambda one: (one["availability"] != "online", one["file"]["age_s"]), default=None)
+
+
+def closed_to_us(run_dir: Path) -> list[Path]:
+    """Directories and files there that this user may not read, so that nobody takes them for absent."""
+    return [path for path in (run_dir, *_files(run_dir)) if _is_closed(path)]
+
+
+def _is_closed(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as fault:
+        return isinstance(fault, PermissionError)
+    return False
+
+
+def _files(run_dir: Path) -> list[Path]:
+    """Where a word may be. Not by a pattern: that passes over what is closed, without a word."""
+    try:
+        return [folder / NAME for folder in sorted(run_dir.iterdir())]
+    except OSError:
+        return []
 
 
 def _told(path: Path, name: str) -> dict[str, Any] | None:

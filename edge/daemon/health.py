@@ -22,6 +22,7 @@ STEP_NS = 100_000_000  # the wall clock was set by more than this
 STEP_SHOWN_NS = 60_000_000_000
 UNSET_NS = 1_577_836_800_000_000_000  # 2020: a wall clock before it was not set yet
 _LINE = "serial."  # begins the names of lines among the parts
+_STREAM = "stream "  # and those of streams
 _AGAIN_NS = 200_000_000  # from one message to the next
 _LOG_AGAIN_NS = 60_000_000_000
 
@@ -117,7 +118,7 @@ class Health:
         changed = sources.look(now_ns)
         for source in changed:
             self._changes += 1
-            self._say(f"stream {source.terms.name}", source.state, "" if source.is_heard else "nothing came yet", now_ns)
+            self._say(f"{_STREAM}{source.terms.name}", source.state, "" if source.is_heard else "nothing came yet", now_ns)
         self._alarm(pipeline, sources, now_ns, out)
         words = f"{sources.old} samples too old" if sources.old else ""
         self._set("flood", "flood" if sources.old else "ok", words, now_ns)
@@ -247,7 +248,8 @@ class Health:
             self._logged.pop(part, None)
         else:
             self._logged[part] = now_ns + _LOG_AGAIN_NS
-        (_log.info if is_good else _log.warning)("%s: %s%s", part, state, f" ({words})" if words else "")
+        about = {"stream": part.removeprefix(_STREAM)} if part.startswith(_STREAM) else None
+        (_log.info if is_good else _log.warning)("%s: %s%s", part, state, f" ({words})" if words else "", extra=about)
 
     # -- alerts --------------------------------------------------------------------------------------------------------------
 

@@ -102,7 +102,8 @@ class Fit:
         if found is None:
             if level not in OWN:
                 kind = "scan stream" if wanted.is_scan else "stream"
-                _log.error("serial.%s: the board has no %s %s; it has %s", self._name, kind, level, _names(there))
+                text = "serial.%s: the board has no %s %s; it has %s"
+                _log.error(text, self._name, kind, level, _names(there), extra={"stream": wanted.key})
         elif not wanted.is_scan:
             self._channels(wanted, found)
 
@@ -112,7 +113,7 @@ class Fit:
         if here != there:
             self._misfits[topic] = wanted.key
             text = "serial.%s: stream %s has the channels %s; streams.%s.channels says %s: its blocks are refused"
-            _log.error(text, self._name, found.name, _names(there), wanted.key, _names(here))
+            _log.error(text, self._name, found.name, _names(there), wanted.key, _names(here), extra={"stream": wanted.key})
         for channel, unit in wanted.channels.items() if here == there else ():
             said = normal(found.channels[channel])
             if said == unit or not said:
@@ -120,13 +121,15 @@ class Fit:
             where = f"channel {channel} of stream {found.name} is in {said}; streams.{wanted.key}.channels says {unit}"
             if said in KNOWN:
                 self._misfits[topic] = wanted.key
-                _log.error("serial.%s: %s: its blocks are refused", self._name, where)
+                _log.error("serial.%s: %s: its blocks are refused", self._name, where, extra={"stream": wanted.key})
             else:
-                _log.warning("serial.%s: %s: not a unit that is known here, so nobody checks it", self._name, where)
+                _log.warning(
+                    "serial.%s: %s: not a unit that is known here, so nobody checks it", self._name, where, extra={"stream": wanted.key}
+                )
         rate_hz = wanted.rate_hz
         if rate_hz and abs(found.rate_hz - rate_hz) > RATE_SHARE * rate_hz:
             text = "serial.%s: stream %s has %g rows a second, says the board; streams.%s.rate_hz says %g"
-            _log.warning(text, self._name, found.name, found.rate_hz, wanted.key, rate_hz)
+            _log.warning(text, self._name, found.name, found.rate_hz, wanted.key, rate_hz, extra={"stream": wanted.key})
 
     def _actuator(self, wanted: WantedActuator, level: str, schema: Schema) -> None:
         found, topic = schema.actuators.get(level), f"{self._base}/{level}"

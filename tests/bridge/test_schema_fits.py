@@ -32,6 +32,10 @@ def met(text: str, wanted: Wanted, caplog: pytest.LogCaptureFixture) -> tuple[Fi
         found = schema.parse(text)
         fit.meet(found)
         fit.meet(found)  # with every message
+    of_streams = [record for record in caplog.records if " stream " in record.getMessage()]
+    assert {record.stream for record in of_streams} <= {one.key for one in wanted.streams}, (
+        "the field by which `edge service logs --stream` finds a line"
+    )
     return fit, [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
 
 

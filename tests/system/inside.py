@@ -1,22 +1,44 @@
-"""What runs inside the booted system, as a oneshot unit: drives the service as an operator would, notes what it saw, and powers off.
+"""What runs inside the booted system, as a oneshot unit: installs and drives the service as a person would, with the lines of the
+documentation, notes what it saw, and powers off.
 
-Standard library only: the system has its own Python. ``inside.py RESULTS BOOT``; BOOT is 1 or 2.
+Standard library only: the system has its own Python. ``inside.py RESULTS DOCUMENT``; the file /boot-number says 1 or 2.
 """
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-UNIT = "edge@guard.service"
+UNIT = "edge@fan-guard.service"
+EDGE = "/opt/edge/bin/edge"
+FILE = "/etc/edge/fan-guard.toml"
+HEALTH = Path("/run/edge/fan-guard/health.json")
+STATE, CACHE = Path("/var/lib/private/edge"), Path("/var/cache/private/edge")
 WAIT_S = 240
+INSTALL_S = 600  # pip compiles every module of every package, and the first start every kernel
 
 
 def shell(*command, **options):
     done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False, **options)
     return done.stdout.strip()
+
+
+def typed(line, user="ada", timeout_s=INSTALL_S):
+    """What came of a line that a person types."""
+    start = time.monotonic()
+    command = ["runuser", "-u", user, "--", "sh", "-c", line]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/")
+    took_s = round(time.monotonic() - start, 1)
+    return {"line": line, "user": user, "code": done.returncode, "out": done.stdout, "err": done.stderr, "s": took_s}
+
+
+def documented(document):
+    """Lines of all shell blocks of a document, in their order."""
+    return [line for block in re.findall(r"```sh\n(.*?)```", document, re.DOTALL) for line in block.splitlines() if line.strip()]
 
 
 def show(unit, *names):
@@ -42,11 +64,11 @@ def is_active(unit=UNIT):
 def alert(seq):
     """Whether a hot sensor makes an alert: the sensor sends until one is heard."""
     reader = subprocess.Popen(
-        ["mosquitto_sub", "-h", "127.0.0.1", "-t", "d/a/alerts", "-C", "1", "-W", "30", "-q", "1"], stdout=subprocess.PIPE, text=True
+        ["mosquitto_sub", "-h", "127.0.0.1", "-t", "plant/a/alerts", "-C", "1", "-W", "30", "-q", "1"], stdout=subprocess.PIPE, text=True
     )
     for number in range(200):
         frame = {"seq": seq + number, "t": time.time_ns(), "x": float(number % 2)}
-        shell("mosquitto_pub", "-h", "127.0.0.1", "-t", "d/a/s", "-m", json.dumps(frame))
+        shell("mosquitto_pub", "-h", "127.0.0.1", "-t", "plant/a/vibration", "-m", json.dumps(frame))
         if reader.poll() is not None:
             break
         time.sleep(0.05)
@@ -59,28 +81,91 @@ def status_of(name):
     return json.loads(out) if out else {}
 
 
-def first_boot(seen):
+def first_boot(seen, document):
     seen["mosquitto"] = until(lambda: is_active("mosquitto.service"), 30)
-    start = time.monotonic()
-    seen["start"] = subprocess.run(["systemctl", "start", UNIT], check=False, capture_output=True, timeout=WAIT_S).returncode
-    seen["start_s"] = round(time.monotonic() - start, 1)
+    shell("useradd", "--create-home", "ada")  # is there already when the root was used before
+    lines = documented(document)
+    at = next(number for number, line in enumerate(lines) if "service install" in line)
+    seen["install"] = [typed(line) for line in lines[: at + 1]]
     seen["state"], seen["status_text"], seen["user"] = show(UNIT, "ActiveState", "StatusText", "DynamicUser")
+    if seen["state"] != "active":
+        return
     seen["alert"] = alert(0)
-    seen["outbox"] = status_of("guard").get("outbox", {})
-    seen["files"] = sorted(path.name for path in Path("/var/lib/private/edge/guard").iterdir())
-    journal = shell("journalctl", "-o", "json", "EDGE_PIPELINE=guard").splitlines()
-    seen["journal_lines"] = len(journal)
-    seen["journal"] = json.loads(journal[-1]) if journal else {}
+    seen["outbox"] = status_of("fan-guard").get("outbox", {})
+    seen["files"] = sorted(path.name for path in (STATE / "fan-guard").iterdir())
+    shell("mosquitto_pub", "-h", "127.0.0.1", "-t", "plant/a/vibration", "-m", "nonsense")
+    until(lambda: shell("journalctl", "-o", "cat", "EDGE_STREAM=vibration"), 30)
+    alert(1_000)  # a sensor that is understood again
+    seen["later"] = [typed(without_end(line)) for line in lines[at + 1 :]]
+    seen["journal"] = [json.loads(line) for line in shell("journalctl", "-o", "json", "-u", UNIT).splitlines()]
     seen["security"] = shell("systemd-analyze", "security", UNIT, "--no-pager").splitlines()[-1]
+    doctor(seen)
+    alone(seen)
     hang(seen)
+    others(seen)
     endless(seen)
     crash(seen)
+    probe(seen)
+    storm(seen)
+
+
+def without_end(line):
+    """A line that goes on until Ctrl-C gets one; everything else of it stays."""
+    return f"timeout --signal=INT --foreground 10 {line}" if "--follow" in line else line
+
+
+def doctor(seen):
+    """With the rights of a person, and of the service, which runs meanwhile and goes on."""
+    pid = show(UNIT, "MainPID")[0]
+    kernels = "/home/ada/kernels"  # compiled ones, so that they need not be compiled for a person, too
+    shutil.copytree(CACHE / "fan-guard", kernels, dirs_exist_ok=True)
+    shell("chown", "-R", "ada", kernels)
+    found = {"person": typed(f"NUMBA_CACHE_DIR={kernels} {EDGE} doctor {FILE} --json --seconds 0.2"), "health": HEALTH.exists()}
+    found["unit"] = typed(f"sudo {EDGE} service doctor fan-guard --json --seconds 0.2")
+    found["owner"] = len({path.stat().st_uid for path in (STATE / "fan-guard").iterdir()})
+    found["same_pid"] = show(UNIT, "MainPID")[0] == pid
+    found["health"] = found["health"] and HEALTH.exists()
+    found["alert"] = alert(5_000)
+    seen["doctor"] = found
+
+
+def health():
+    try:
+        return json.loads(HEALTH.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def alone(seen):
+    """A broker that is gone: what the daemon says is in a file."""
+    found = {"before": health(), "mode": oct(HEALTH.stat().st_mode & 0o777)}
+    shell("systemctl", "stop", "mosquitto.service")
+    found["lost_s"] = until(lambda: health().get("link", {}).get("state") not in ("up", None), 60)
+    asked = [f"{EDGE} status {FILE}", f"{EDGE} status --name fan-guard"]
+    found["told"] = [typed(line, user) for line in asked for user in ("root", "ada")]
+    HEALTH.parent.chmod(0o700)
+    found["closed"] = typed(asked[1])
+    HEALTH.parent.chmod(0o755)
+    shell("systemctl", "start", "mosquitto.service")
+    found["up_s"] = until(lambda: health().get("link", {}).get("state") == "up", 120)
+    found["alert"] = alert(7_000)
+    seen["alone"] = found
+
+
+def others(seen):
+    """More instances, installed in the same way, with the kernels that the first has compiled."""
+    seen["others"] = []
+    for name in ("broken", "stuck"):
+        shutil.copytree(CACHE / "fan-guard", CACHE / name)
+        seen["others"].append(typed(f"sudo {EDGE} service install /etc/edge/{name}.toml --no-start"))
+    shell("systemctl", "daemon-reload")
+
+
+def probe(seen):
     subprocess.run(["systemctl", "start", "edge@probe.service"], check=False, timeout=WAIT_S)
     until(lambda: show("edge@probe.service", "ActiveState")[0] in ("inactive", "failed"), 120)
     found = [line for line in shell("journalctl", "-o", "cat", "-u", "edge@probe.service").splitlines() if line.startswith("{")]
     seen["probe"] = json.loads(found[-1]) if found else shell("journalctl", "-o", "cat", "-u", "edge@probe.service")
-    storm(seen)
-    seen["enable"] = subprocess.run(["systemctl", "enable", UNIT], check=False, capture_output=True).returncode
 
 
 def hang(seen):
@@ -145,6 +230,8 @@ def endless(seen):
         while len(fan.heard()) == len(stuck["before"]) and time.monotonic() < end:
             seq = feed(90.0, seq, 1)
         stuck["after"] = fan.heard()[len(stuck["before"]) :]
+        until(lambda: shell("journalctl", "-o", "cat", "EDGE_DEVICE=a", "EDGE_PIPELINE=stuck"), 30)
+        stuck["of_device"] = shell("journalctl", "-o", "cat", "EDGE_DEVICE=a", "EDGE_PIPELINE=stuck")
     finally:
         fan.close()
         subprocess.run(["systemctl", "stop", unit], check=False, timeout=60)
@@ -166,18 +253,18 @@ def storm(seen):
     subprocess.run(["systemctl", "stop", "edge-safe@broken.service"], check=False)
 
 
-def second_boot(seen):
+def second_boot(seen, _document):
     seen["back_s"] = until(is_active)
     seen["alert"] = alert(30_000)
     seen["checkpoint"] = shell("journalctl", "-b", "-u", UNIT, "-o", "cat", "--grep", "devices go on")
-    seen["state_files"] = sorted(path.name for path in Path("/var/lib/private/edge/guard").iterdir())
+    seen["state_files"] = sorted(path.name for path in (STATE / "fan-guard").iterdir())
 
 
 def main():
-    results, boot = Path(sys.argv[1]), int(Path("/boot-number").read_text())
+    results, document, boot = Path(sys.argv[1]), Path(sys.argv[2]).read_text(), int(Path("/boot-number").read_text())
     seen = {}
     try:
-        (first_boot if boot == 1 else second_boot)(seen)
+        (first_boot if boot == 1 else second_boot)(seen, document)
     except Exception as fault:  # noqa: BLE001 - whatever it is, it must reach the test
         seen["fault"] = repr(fault)
     (results / f"boot{boot}.log").write_text(shell("journalctl", "--no-pager", "-b"))

@@ -7,7 +7,8 @@ import pytest
 
 from edge.cli import service
 from edge.cli.main import main
-from edge.cli.service import UNITS, drop_in_text, unit_text
+from edge.cli.service import UNITS, doctor_call, drop_in_text, unit_text
+from edge.errors import TransportError
 from tests.system.kills import PIPELINE
 
 
@@ -69,6 +70,35 @@ def test_home_folders_are_opened_for_reading_only_where_needed(tmp_path, monkeyp
     from pathlib import Path
 
     assert "ProtectHome=read-only" in drop_in_text(Path("/home/u/p.toml"), "", None)
+
+
+def test_doctor_is_called_with_what_the_unit_says_of_rights_and_nothing_of_its_life(tmp_path):
+    text = unit_text("edge@.service") + drop_in_text(tmp_path / "a b%$.toml", "", 77) + "# User=x\n[Install]\nWantedBy=x\n"
+    call = doctor_call(text, "pump")
+    assert call[call.index("--") + 1 :][1:] == ["-m", "edge", "doctor", f"{tmp_path}/a b%$.toml"]
+    said = [word.removeprefix("--property=") for word in call[: call.index("--")]]
+    assert {"DynamicUser=yes", "StateDirectory=edge/pump", "ProtectSystem=strict", "CapabilityBoundingSet=", "MemoryMax=1G"} <= set(said)
+    assert "Environment=NUMBA_CACHE_DIR=/var/cache/edge/pump PYTHONDONTWRITEBYTECODE=1" in said
+    assert [word for word in said if word.startswith(("SystemCallFilter", "LimitRTPRIO"))] == [
+        "LimitRTPRIO=50",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged",
+        "LimitRTPRIO=77",
+        "SystemCallFilter=adjtimex clock_adjtime",
+    ]
+    assert said.index("ProtectClock=yes") < said.index("ProtectClock=no")
+    assert not [word for word in said if word.startswith(("Type", "Exec", "Restart", "Watchdog", "RuntimeDirectory", "User", "WantedBy"))]
+
+
+def test_an_empty_setting_takes_back_the_earlier_ones_and_another_program_is_refused():
+    call = doctor_call(
+        "[Service]\nDeviceAllow=a rw\nDeviceAllow=\nDeviceAllow=b \\\n  rw\nExecStart=/x/edge run /etc/edge/%i.toml\n", "pump"
+    )
+    assert [word for word in call if "Device" in word] == ["--property=DeviceAllow=", "--property=DeviceAllow=b    rw"]
+    assert not [word for word in call if "SystemCallFilter" in word], "a unit that filters nothing is given no filter"
+    assert call[-3:] == ["/x/edge", "doctor", "/etc/edge/pump.toml"]
+    with pytest.raises(TransportError, match="is no `edge run FILE`"):
+        doctor_call("[Service]\nExecStart=/bin/true\n", "pump")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: apt-get install systemd")

@@ -1,11 +1,13 @@
 """What `edge doctor` says of machines that are not as they should be."""
 
 import json
+import os
+import pwd
 
 import pytest
 from typer.testing import CliRunner
 
-from edge.cli.doctor import as_text, disk
+from edge.cli.doctor import as_text, disk, judged_as
 from edge.cli.doctor.broker import check_broker
 from edge.cli.doctor.disk import check_disk
 from edge.cli.doctor.finding import FAIL, OK, WARN, Finding, Subject, judge
@@ -111,6 +113,16 @@ def test_json_and_exit_code(tmp_path, monkeypatch):
     }
     assert "1 of 2 checks failed: two" in CliRunner().invoke(app, ["doctor"]).stdout
     assert as_text(findings[1]).splitlines()[2].endswith("mend it")
+
+
+def test_it_says_whose_rights_it_judged(monkeypatch):
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setattr("sys.executable", "/opt/nothing/bin/python")
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert judged_as("pump") == f"judged with the rights of {user}; with those of the service: sudo edge service doctor pump"
+    monkeypatch.setattr("os.geteuid", lambda: 2**31 - 7)
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edge/pump")
+    assert judged_as("pump") == "judged with the rights of its unit, as its user 2147483641"
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge.cli.status_file import told_in_file
+from edge.cli.status_file import closed_to_us, told_in_file
 from edge.daemon.health_file import HealthFile
 
 S = 10**9
@@ -86,3 +86,15 @@ def test_what_is_no_health_is_nothing(tmp_path, text):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "health.json").write_text(text)
     assert told_in_file(tmp_path, "guard") is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything; make test-system shows it, too")
+def test_what_this_user_may_not_read_is_named_and_not_taken_for_absent(tmp_path):
+    written(tmp_path / "a")
+    assert closed_to_us(tmp_path) == closed_to_us(tmp_path / "none") == []
+    (tmp_path / "a").chmod(0)
+    assert closed_to_us(tmp_path) == [tmp_path / "a" / "health.json"]
+    (tmp_path / "a").chmod(0o755)
+    tmp_path.chmod(0o300)
+    assert closed_to_us(tmp_path) == [tmp_path]
+    tmp_path.chmod(0o755)

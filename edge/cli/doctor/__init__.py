@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from edge.cli.doctor.disk import check_disk
 from edge.cli.doctor.finding import FAIL, Finding, Subject
 from edge.cli.doctor.machine import check_clock, check_governor, check_jitter, check_memory_lock, check_real_time
 from edge.cli.doctor.parts import check_cache, check_serial
+from edge.cli.service import own_command
 
 CHECKS: tuple[Callable[[Subject], list[Finding]], ...] = (
     check_clock,
@@ -52,12 +55,32 @@ def examine(file: Path | None, *, as_json: bool, seconds: float) -> int:
         if not as_json:
             for finding in found:
                 typer.echo(as_text(finding))
+    judged = judged_as(subject.config.name if subject.config is not None else "NAME")
     failed = [finding.name for finding in findings if finding.state == FAIL]
     if as_json:
-        typer.echo(json.dumps({"ok": not failed, "findings": [msgspec.to_builtins(finding) for finding in findings]}, indent=2))
+        typer.echo(
+            json.dumps({"ok": not failed, "judged": judged, "findings": [msgspec.to_builtins(finding) for finding in findings]}, indent=2)
+        )
     else:
         typer.echo(f"{len(failed)} of {len(findings)} checks failed{': ' if failed else ''}{', '.join(failed)}")
+        typer.echo(judged)
     return 1 if failed else 0
+
+
+def judged_as(name: str) -> str:
+    """Whose rights were judged, and how to have those of a service judged instead.
+
+    Args:
+        name: of the service, unless it was given another.
+    """
+    number = os.geteuid()
+    try:
+        user = pwd.getpwuid(number).pw_name
+    except KeyError:  # a unit's dynamic user, where no nss-systemd is
+        user = str(number)
+    if "STATE_DIRECTORY" in os.environ:  # what a service manager tells, and nobody else
+        return f"judged with the rights of its unit, as its user {user}"
+    return f"judged with the rights of {user}; with those of the service: sudo {own_command()} service doctor {name}"
 
 
 def as_text(finding: Finding) -> str:
