@@ -100,6 +100,12 @@ def test_doctor_judges_the_rights_of_whom_it_names(first):
     assert found_by["unit"]["disk sync"].endswith(" for 4 kB at /var/lib/edge/fan-guard")
     assert found_by["unit"]["numba cache"].startswith("kernels load in ")
     assert "synchronised" in found_by["unit"]["clock"], "whether or not: the unit's protection of the clock is not in the way"
+    not_started = json.loads(first["not_started"]["out"])
+    assert not_started["judged"].startswith("judged with the rights of its unit")
+    assert next(one["found"] for one in not_started["findings"] if one["name"] == "disk sync").endswith(" at /var/lib/edge/stuck")
+    assert "`systemctl reload edge@fan-guard`" in (REPO / "docs/deploy.md").read_text()
+    assert found["reload"]["code"] == 0, found["reload"]
+    assert found["reloaded_s"] is not None
     assert (found["same_pid"], found["owner"], found["health"], found["alert"]) == (True, 1, True, "hot"), "the daemon was not disturbed"
 
 

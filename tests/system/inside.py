@@ -122,6 +122,8 @@ def doctor(seen):
     shell("chown", "-R", "ada", kernels)
     found = {"person": typed(f"NUMBA_CACHE_DIR={kernels} {EDGE} doctor {FILE} --json --seconds 0.2"), "health": HEALTH.exists()}
     found["unit"] = typed(f"sudo {EDGE} service doctor fan-guard --json --seconds 0.2")
+    found["reload"] = typed("sudo systemctl reload edge@fan-guard")
+    found["reloaded_s"] = until(lambda: shell("journalctl", "-o", "cat", "-u", UNIT, "--grep", "^reloaded: "), 120)
     found["owner"] = len({path.stat().st_uid for path in (STATE / "fan-guard").iterdir()})
     found["same_pid"] = show(UNIT, "MainPID")[0] == pid
     found["health"] = found["health"] and HEALTH.exists()
@@ -159,6 +161,7 @@ def others(seen):
         shutil.copytree(CACHE / "fan-guard", CACHE / name)
         seen["others"].append(typed(f"sudo {EDGE} service install /etc/edge/{name}.toml --no-start"))
     shell("systemctl", "daemon-reload")
+    seen["not_started"] = typed(f"sudo {EDGE} service doctor stuck --json --seconds 0.2")
 
 
 def probe(seen):
