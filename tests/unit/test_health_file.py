@@ -3,7 +3,11 @@
 import json
 import logging
 import os
+import pwd
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -88,13 +92,28 @@ def test_what_is_no_health_is_nothing(tmp_path, text):
     assert told_in_file(tmp_path, "guard") is None
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything; make test-system shows it, too")
-def test_what_this_user_may_not_read_is_named_and_not_taken_for_absent(tmp_path):
-    written(tmp_path / "a")
-    assert closed_to_us(tmp_path) == closed_to_us(tmp_path / "none") == []
-    (tmp_path / "a").chmod(0)
-    assert closed_to_us(tmp_path) == [tmp_path / "a" / "health.json"]
-    (tmp_path / "a").chmod(0o755)
-    tmp_path.chmod(0o300)
-    assert closed_to_us(tmp_path) == [tmp_path]
-    tmp_path.chmod(0o755)
+@pytest.fixture
+def of_a_person(tmp_path):
+    """A folder of one who is not root, whom nothing is closed to: root is nobody meanwhile."""
+    if os.geteuid() != 0:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.chown(folder, "nobody")
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)
+
+
+def test_what_this_user_may_not_read_is_named_and_not_taken_for_absent(of_a_person):
+    folder = of_a_person
+    written(folder / "a")
+    assert closed_to_us(folder) == closed_to_us(folder / "none") == []
+    (folder / "a").chmod(0)
+    assert closed_to_us(folder) == [folder / "a" / "health.json"]
+    (folder / "a").chmod(0o755)
+    folder.chmod(0o300)
+    assert closed_to_us(folder) == [folder]
+    folder.chmod(0o755)
