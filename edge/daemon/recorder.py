@@ -47,7 +47,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Records one daemon.
+    """Records one daemon. Without shared memory nothing is recorded, until the next start: recording is no reason not to run.
 
     Args:
         setting: see Setting.
@@ -59,11 +59,15 @@ class Recorder:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.heartbeat = Heartbeat("recorder")
-        self._tape = TapeWriter(RingWriter(setting.slots, setting.slot_bytes), setting.filters)
-        ring, self._note = self._tape.ring, self._tape.note
-        self._takes_inputs, self._takes_outputs = setting.inputs, setting.outputs
-        arguments = [str(ring.descriptor), str(setting.nice)]
-        self.sidecar = Sidecar(MODULE, arguments, msgspec.json.encode(setting.task), (ring.descriptor,), self._hear)
+        self._tape, self._refused = _tape_of(setting)
+        self._takes_inputs = self._takes_outputs = False
+        descriptors: list[int] = []
+        if self._tape is not None:
+            self._note = self._tape.note
+            self._takes_inputs, self._takes_outputs = setting.inputs, setting.outputs
+            descriptors = [self._tape.ring.descriptor]
+        arguments = [*map(str, descriptors), str(setting.nice)]
+        self.sidecar = Sidecar(MODULE, arguments, msgspec.json.encode(setting.task), tuple(descriptors), self._hear)
         self._said = Report(why="begins")
         self._recorded = self._lives = 0  # of earlier lives of the companion
         self._told, self._told_s = ("", ""), 0.0
@@ -84,6 +88,8 @@ class Recorder:
 
     def start(self) -> None:
         """Start the companion. Call before the loop takes its place on the machine, which is not for the companion."""
+        if self._tape is None:
+            return
         self.heartbeat.expect(PERIOD_S)
         self._thread.start()
 
@@ -92,12 +98,14 @@ class Recorder:
         self._closed.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_S + 1.0)
-        if not self._thread.is_alive():
+        if self._tape is not None and not self._thread.is_alive():
             self._tape.ring.close()
 
     @property
     def state(self) -> tuple[str, str]:
         """One word and why: ``recording``; ``starting``, ``paused``, ``silent``, ``waiting`` or ``given up`` while nothing is recorded."""
+        if self._refused:  # the health message and its line in the log say it
+            return "given up", self._refused
         sidecar, said = self.sidecar, self._said
         if sidecar.state in ("waiting", "given up") and sidecar.deaths:
             return sidecar.state, f"the companion {sidecar.why}"
@@ -116,8 +124,8 @@ class Recorder:
         return {
             "state": state,
             "why": why,
-            "noted": tape.noted,
-            "dropped": tape.dropped,
+            "noted": tape.noted if tape is not None else 0,
+            "dropped": tape.dropped if tape is not None else 0,
             "recorded": self._recorded + said.recorded,
             "file": said.file,
             "files": said.files,
@@ -159,3 +167,11 @@ class Recorder:
             _log.info("recording to %s", self.setting.task.folder)
         else:
             _log.warning("nothing is recorded: %s", state[1])
+
+
+def _tape_of(setting: Setting) -> tuple[TapeWriter | None, str]:
+    """The hot side in shared memory; without, why there is none."""
+    try:
+        return TapeWriter(RingWriter(setting.slots, setting.slot_bytes), setting.filters), ""
+    except OSError as fault:
+        return None, f"{fault.strerror}; nothing is recorded until the next start"

@@ -25,7 +25,11 @@ MAX_BYTES = 1 << 30
 class _Ring:
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, size)
+        try:
+            self._map = mmap.mmap(descriptor, size)
+        except OSError as fault:
+            os.close(descriptor)
+            raise _refused(size, fault) from fault
         self.bytes = memoryview(self._map)
         self._words = self.bytes.cast("Q")
 
@@ -65,6 +69,7 @@ class RingWriter(_Ring):
 
     Raises:
         ValueError: a number is out of range.
+        OSError: the system gives no shared memory: a limit on files or memory, no descriptor left.
     """
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
@@ -188,10 +193,20 @@ class RingReader(_Ring):
 
 
 def _memory(size: int) -> int:
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("edge-ring", os.MFD_CLOEXEC)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
+    descriptor = -1
+    try:
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("edge-ring", os.MFD_CLOEXEC)
+        else:
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        os.ftruncate(descriptor, size)  # a limit on the size of files (ulimit -f) counts here too
+    except OSError as fault:
+        if descriptor >= 0:
+            os.close(descriptor)
+        raise _refused(size, fault) from fault
     return descriptor
+
+
+def _refused(size: int, fault: OSError) -> OSError:
+    return OSError(fault.errno, f"{size / 1e6:.1f} MB of shared memory cannot be had: {fault.strerror}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -127,5 +128,26 @@ def test_a_folder_that_cannot_be_written_pauses_the_recording_and_nothing_else(t
         assert edge.stop() == 0
         assert "nothing is recorded: " in edge.log.read_text()
         assert len([raw for path in (tmp_path / "taken").glob("*.mcap") for raw in read(path) if raw.topic == "plant/a/temp"]) == 20
+    finally:
+        edge.close()
+
+
+def test_without_shared_memory_the_daemon_runs_and_says_that_nothing_is_recorded(tmp_path, broker, peer):
+    edge = Edge(tmp_path, broker, PIPELINE + '\n[recording]\npath = "recordings"\n', wait=False)
+    try:
+        limits = resource.prlimit(edge.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(edge.process.pid, resource.RLIMIT_FSIZE, (4_000_000, limits[1]))  # less than the ring; long before it is made
+        until(lambda: recording(peer).get("state") == "given up" or edge.process.poll() is not None, edge.log.read_text, 60)
+        assert edge.process.poll() is None, edge.log.read_text()
+        assert "shared memory cannot be had: File too large" in recording(peer)["why"]
+        assert peer.json("/health")[-1]["helpers"]["recording"]["state"] == "given up"
+        send(peer, [20] * 4 + [90] * 4)
+        until(lambda: len(peer.json("/alerts")) == 1, edge.log.read_text)
+        edge.process.send_signal(signal.SIGHUP)
+        until(lambda: "reloaded: " in edge.log.read_text(), edge.log.read_text, 60)
+        assert edge.stop() == 0
+        log = edge.log.read_text()
+        assert log.count("File too large") == 1
+        assert "Traceback" not in log
     finally:
         edge.close()

@@ -1,6 +1,7 @@
 """The ring in shared memory: wrap-around, drops, a reader that comes, stops, dies and comes again; and many small histories."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -98,6 +99,20 @@ def test_what_does_not_fit_is_refused(pair):
     for slots, size in ((0, 1), (1, 0), (1 << 20, 1 << 20)):
         with pytest.raises(ValueError, match="slots"):
             RingWriter(slots, size)
+
+
+@pytest.mark.parametrize(("limit", "reason"), [("RLIMIT_FSIZE", "File too large"), ("RLIMIT_NOFILE", "Too many open files")])
+def test_memory_that_is_refused_is_said_in_words_and_leaves_nothing_open(limit, reason):
+    number = getattr(resource, limit)
+    soft, hard = resource.getrlimit(number)
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        resource.setrlimit(number, (3, hard))
+        with pytest.raises(OSError, match=f"1.0 MB of shared memory cannot be had: {reason}"):
+            RingWriter(1000, 1000)
+    finally:
+        resource.setrlimit(number, (soft, hard))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_other_memory_is_no_ring(tmp_path):
