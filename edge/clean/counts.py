@@ -6,13 +6,14 @@ from edge.errors import Reason
 class Counts:
     """What became of the samples of one stream. Rows for telemetry, scans for scans; an undecodable message counts as one."""
 
-    __slots__ = ("dropped", "duplicate", "held", "invalid", "late", "lost_frames", "received", "resyncs", "used")
+    __slots__ = ("dropped", "duplicate", "held", "invalid", "late", "lost_frames", "received", "resyncs", "standing", "used")
 
     def __init__(self) -> None:
         self.received = self.used = self.held = self.late = self.duplicate = 0
         self.invalid: dict[Reason, int] = {}
         self.dropped: dict[Reason, int] = {}
         self.lost_frames = 0  # sequence numbers that never came
+        self.standing = 0  # of those refused as stamp_past: with the very stamp of the one before
         self.resyncs = 0  # times the sender's counter or clock started anew
 
     def refuse(self, reason: Reason, n: int = 1) -> None:

@@ -242,6 +242,8 @@ class Gate:
             self.counts.drop(fault, block.n)
         elif fault is Reason.STAMP_FUTURE or block.seq >= 0:
             self.counts.refuse(fault, block.n)
+            if fault is Reason.STAMP_PAST and block.stamps_view[block.n - 1] == sender.last_stamp:
+                self.counts.standing += block.n
         elif block.n == 1 and block.stamps_view[0] == sender.last_stamp:
             self.counts.duplicate += 1  # without a counter, the stamp is what tells a repeat
         else:

@@ -176,7 +176,13 @@ class Stream(Section, frozen=True, kw_only=True):
         dict[str, str],
         Meta(description="JSON only: channel (or `seq`, `t`, `dt`) to its dotted path in the device's own JSON; default: the same name"),
     ] = {}
-    stamp_unit: Annotated[Literal["ns", "us", "ms", "s"], Meta(description="JSON only: unit of `t` and `dt`")] = "ns"
+    stamp_unit: Annotated[
+        Literal["ns", "us", "ms", "s"],
+        Meta(
+            description="JSON only: unit of `t` and `dt`; of two samples within one unit the second is refused (`stamp_past`): take a "
+            "finer one above 100 Hz, and where a sender that catches up stamps while it sends"
+        ),
+    ] = "ns"
     clock: Annotated[
         Literal["free", "synced"], Meta(description="`synced`: stamps are Unix time and ages are checked; `free`: any origin")
     ] = "free"

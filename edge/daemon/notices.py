@@ -81,18 +81,23 @@ class Notices:
         reasons = {**stream["invalid"], **stream["dropped"], "late": stream["late"], "duplicate": stream["duplicate"]}
         for reason, total in reasons.items():
             if new := self._news(f"{intake.name} {reason}", total, now_ns):
-                hint = self._hint(intake, reason, stream)
+                hint = self._hint(intake, reason, stream, new)
                 _log.warning(
                     "stream %s: %d not used, %s%s", intake.name, new, reason, f": {hint}" if hint else "", extra={"stream": intake.name}
                 )
 
-    def _hint(self, intake: Intake, reason: str, stream: dict[str, Any]) -> str:
+    def _hint(self, intake: Intake, reason: str, stream: dict[str, Any], new: int) -> str:
         if reason == "missing_field" and isinstance(intake, TelemetryIntake) and isinstance(intake.codec, JsonCodec):
             keys = _keys(intake.refused)
             there = f"; the last one refused has {', '.join(keys[:_LISTED])}" if keys else ""
             return f"the file looks for {', '.join(intake.codec.paths[:_LISTED])}{there}"
         if reason == "duplicate" and stream["duplicate"] > stream["received"] // 2:
             return "nearly all: is the field of seq a counter, one more with every message?"
+        if reason == "stamp_past" and isinstance(intake, TelemetryIntake):
+            key, standing = f"{intake.name} standing", intake.gate.counts.standing
+            new_standing, self._told[key] = standing - self._told.get(key, 0), standing
+            if 2 * new_standing > new:
+                return _standing(intake)
         return _HINTS.get(reason, "").format(name=intake.name)
 
     def _rate(self, intake: TelemetryIntake, stream: dict[str, Any], now_ns: int) -> None:
@@ -149,6 +154,13 @@ class Notices:
             return 0
         self._told[key], self._again_ns[key] = total, now_ns + AGAIN_NS
         return new
+
+
+def _standing(intake: TelemetryIntake) -> str:
+    """Why a stamp may equal the one before although the counter rose."""
+    unit = dict(_UNITS)[intake.codec.stamp_unit_ns] if isinstance(intake.codec, JsonCodec) else "ns"
+    coarse = "" if unit == "ns" else "; stamp_unit is too coarse for the rate, or for a sender that catches up"
+    return f"stamps that do not rise: two samples within one {unit}{coarse}"
 
 
 def _why(decisions: dict[str, Any]) -> str:

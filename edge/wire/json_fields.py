@@ -51,7 +51,7 @@ class JsonCodec:
         self._allows_missing = allows_missing
         self._paths = {name: tuple(fields.get(name, name).split(".")) for name in kinds}
         self._channels = channels
-        self._unit_ns = stamp_unit_ns
+        self._unit_ns = self.stamp_unit_ns = stamp_unit_ns
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._decode, self._pick = _compile([(self._paths[name], kind) for name, kind in kinds.items()])

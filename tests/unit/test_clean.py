@@ -172,6 +172,7 @@ def test_a_stamp_that_does_not_rise_is_refused():
     feed(0, 5 * MS)
     assert feed(1, 5 * MS) == feed(2, 4 * MS) == []
     assert feed.gate.counts.invalid == {Reason.STAMP_PAST: 2}
+    assert feed.gate.counts.standing == 1
 
 
 def test_rows_that_overlap_the_block_before_are_late():

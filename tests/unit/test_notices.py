@@ -90,6 +90,22 @@ def test_a_seq_that_does_not_count_is_named(watch):
     ]  # fmt: skip
 
 
+COARSE = "; stamp_unit is too coarse for the rate, or for a sender that catches up"
+
+
+@pytest.mark.parametrize(("unit", "cause"), [("ms", f"ms{COARSE}"), ("s", f"s{COARSE}"), ("ns", "ns")])
+def test_samples_that_share_a_stamp_are_told_from_a_clock_that_was_set_back(watch, unit, cause):
+    watched = watch(TEXT.replace("rate_hz", f'stamp_unit = "{unit}"\nrate_hz'))
+    for seq in range(6):
+        watched.send(seq=seq, at_ns=100 + seq // 2)  # two by two
+    watched.send(seq=6, at_ns=90)
+    assert watched.heard()[0] == f"stream s: 4 not used, stamp_past: stamps that do not rise: two samples within one {cause}"
+    watched.now_ns += 2 * AGAIN_NS
+    for seq in range(7, 10):
+        watched.send(seq=seq, at_ns=90)
+    assert watched.heard()[0] == "stream s: 3 not used, stamp_past: two senders with one device name, or a clock that was set back"
+
+
 def test_stamps_in_another_unit_are_named(watch):
     watched = watch()
     for i in range(40):
