@@ -1,5 +1,6 @@
 """`edge run`: log lines to stderr, then the daemon."""
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -17,12 +18,17 @@ def run_daemon(file: Path, broker_url: str | None, log_level: str, *, is_safe: b
         The exit code.
 
     Raises:
-        EdgeError: the file, the bundle or the broker's address is refused.
+        EdgeError: the file, the bundle or the broker's address is refused, or another process runs the pipeline.
     """
-    from edge.build import run
+    from edge.cli.run_compiling import say_when_compiling
+    from edge.cli.run_lock import lock
 
     set_up_logging(log_level, file.stem)
-    return run(file, broker_url=broker_url, is_safe=is_safe)
+    with lock(file, broker_url) or contextlib.nullcontext():  # before anything is counted, read or written for this start
+        say_when_compiling()
+        from edge.build import run
+
+        return run(file, broker_url=broker_url, is_safe=is_safe)
 
 
 def set_up_logging(level: str, pipeline: str = "") -> None:
