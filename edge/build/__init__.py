@@ -134,11 +134,11 @@ def daemon(
             raise ConfigError(fault.problems, str(path)) from fault
 
     plan = build(Start()) if is_safe else start_with(Path(path), build, admissions)
-    plan.is_safe = is_safe
     outbox = outbox_of(configs[0])
     resumption = Resumption(outbox)
 
     def resumed(plan: Plan) -> Plan:
+        plan.is_safe = is_safe  # also after a reload
         plan.health = msgspec.structs.replace(plan.health, said=outbox.said)
         if not is_safe:
             resumption.attach(plan.pipeline)

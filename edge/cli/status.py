@@ -189,9 +189,8 @@ def table(name: str, found: dict[str, Any], now_ns: int) -> list[str]:
 
 
 def _parts(health: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    shown = [("link", health.get("link", {})), ("clock", health.get("clock", {}))]
-    flood = health.get("flood", {})
-    return [(part, entry) for part, entry in shown if entry] + ([("flood", flood)] if flood.get("state") == "flood" else [])
+    shown = [("mode", "safe"), ("link", ""), ("clock", ""), ("flood", "flood")]  # those that are no news unless they are so
+    return [(part, entry) for part, only in shown if (entry := health.get(part)) and only in ("", entry.get("state"))]
 
 
 def _words(part: str, entry: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ STEP_SHOWN_NS = 60_000_000_000
 UNSET_NS = 1_577_836_800_000_000_000  # 2020: a wall clock before it was not set yet
 _LINE = "serial."  # begins the names of lines among the parts
 _STREAM = "stream "  # and those of streams
+MODE = "mode"  # the part that is the whole: at work, or in safe mode
 _AGAIN_NS = 200_000_000  # from one message to the next
 _LOG_AGAIN_NS = 60_000_000_000
 
@@ -83,7 +84,7 @@ class Health:
         self._pipeline: Pipeline | None = None
         self._sources: Sources | None = None
         self._states: dict[str, tuple[str, int, str]] = {}  # part to state, since, in words
-        self._began_ns, self._offset_ns = now_ns, 0
+        self._alone_ns, self._offset_ns = now_ns, 0  # until when the broker had never been reached
         self._stepped_ns, self._step_ns = 0, 0
         self._waits_ns = self._heard_ns = 0
         self._next_ns = self._next_line_ns = 0
@@ -153,7 +154,7 @@ class Health:
             name: {"state": state, "since_ns": since + offset} | ({"why": words} if words else {})
             for name, (state, since, words) in self._states.items()
         }
-        link, clock, devices, flood = (parts.pop(name, {}) for name in ("link", "clock", "devices", "flood"))
+        link, clock, devices, flood, mode = (parts.pop(name, {}) for name in ("link", "clock", "devices", "flood", MODE))
         lines = {name.removeprefix(_LINE): parts.pop(name) for name in list(parts) if name.startswith(_LINE)}
         link |= {"connects": self.link.connects, "text": self.link.state}
         if sources is not None and sources.silent_devices:
@@ -163,7 +164,8 @@ class Health:
             "name": pipeline.name if pipeline is not None else "",
             "boot_id": pipeline.decisions.terms.boot_id if pipeline is not None else "",
             "at_ns": now_ns + offset,
-            "state": "degraded" if self.problems(now_ns) else "ok",
+            "state": "safe mode" if mode.get("state") == "safe" else "degraded" if self.problems(now_ns) else "ok",
+            "mode": mode,
             "link": link,
             "serial": {name: entry | {"text": entry.pop("why", "")} for name, entry in lines.items()},
             "clock": clock,
@@ -176,8 +178,8 @@ class Health:
     def problems(self, now_ns: int) -> list[str]:
         """What is not well, one line each, the most important first."""
         found = [
-            f"{name} {state}{f' ({words})' if words else ''} for {(now_ns - since) / 1e9:.0f} s"
-            for name, (state, since, words) in self._states.items()
+            f"{'safe mode' if name == MODE else f'{name} {state}'}{f' ({words})' if words else ''} for {(now_ns - since) / 1e9:.0f} s"
+            for name, (state, since, words) in sorted(self._states.items(), key=lambda one: one[0] != MODE)
             if state not in ("ok", "up", "recording", "starting")
         ]
         sources = self._sources.sources.items() if self._sources is not None else ()
@@ -210,6 +212,8 @@ class Health:
 
     def _look_at_link(self, now_ns: int) -> None:
         link = self.link
+        if not link.connects:
+            self._alone_ns = now_ns
         state = "up" if link.is_up else link.fault or "dialling"
         self._set("link", state, "", now_ns)
 
@@ -256,6 +260,7 @@ class Health:
     def _alarm(self, pipeline: Pipeline, sources: Sources, now_ns: int, out: list[Outgoing]) -> None:
         """Alerts of streams whose silence is one: raised once it is sure, also of a stream that never spoke; cleared when it speaks.
 
+        Nobody who speaks through the broker can be heard before that was reached: its silence begins then.
         What an earlier run raised is not raised again, and is cleared.
         """
         said = self._terms.said.setdefault(pipeline.name, {})
@@ -263,7 +268,8 @@ class Health:
             name, limit = f"silent.{source.terms.name}", source.limit_ns
             if not source.terms.has_alert or limit is None:
                 continue
-            is_silent = source.state == "silent" and (source.is_heard or now_ns - source.since_ns > limit)
+            began_ns = source.since_ns if source.terms.is_serial else max(source.since_ns, self._alone_ns)
+            is_silent = source.state == "silent" and (source.is_heard or now_ns - began_ns > limit)
             if is_silent and said.get(name) != "raised":
                 said[name] = "raised"
                 out.append(self._alert(pipeline, source, "raised", now_ns))

@@ -3,7 +3,7 @@
 import logging
 
 from edge.daemon.deployments import Deployments
-from edge.daemon.health import HealthTerms, Helper
+from edge.daemon.health import MODE, HealthTerms, Helper
 from edge.daemon.helpers import of_heartbeat, of_keeper
 from edge.daemon.keeper import Keeper
 from edge.daemon.realtime import Place
@@ -58,10 +58,15 @@ class Plan:
         self.models: Deployments | None = None
 
     def helpers(self) -> list[Helper]:
-        """What tells whether this plan's threads live."""
+        """What tells whether this plan is at work, and whether its threads live."""
         beats = [one.heartbeat for one in (self._watcher, self.models) if one is not None]
-        found = [of_heartbeat(beat) for beat in beats]
+        found = [self._mode, *map(of_heartbeat, beats)]
         return [*found, of_keeper(self.keeper)] if self.keeper is not None else found
+
+    def _mode(self, _now_ns: int) -> tuple[str, str, str]:
+        if self.is_safe:
+            return MODE, "safe", "edge run --safe: no model, no rule, no command"
+        return (MODE, "safe", "no model is fit to act") if self.pipeline.decisions.host.is_off else (MODE, "ok", "")
 
     def look_after_tables(self, wall_ns: int) -> None:
         """Swap in tables that were read again; call often, between two frames.

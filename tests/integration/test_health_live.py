@@ -190,3 +190,26 @@ def test_edge_status_shows_it_as_a_table_and_tells_good_from_bad_by_its_code(bro
     nobody = run_status("--url", broker.url, "--name", "nobody", "--seconds", "1")
     assert nobody.returncode == 1
     assert "nothing is known of nobody" in nobody.stderr
+
+
+def test_safe_mode_is_told_by_health_by_edge_status_first_and_by_its_code_also_after_a_reload(tmp_path, broker, peer):
+    safe = Edge(tmp_path, broker, PIPELINE, options=("--safe",))
+    try:
+        until(lambda: health(peer))
+        feed(peer)
+        for _ in range(2):
+            found = until(lambda: (one := health(peer))["streams"]["temp"]["state"] == "ok" and one)
+            assert (found["state"], found["mode"]["state"]) == ("safe mode", "safe")
+            shown = run_status("--url", broker.url, "--name", "watched", "--seconds", "5")
+            assert shown.returncode == 1, shown.stdout
+            first, second = shown.stdout.splitlines()[:2]
+            assert (first.split()[:4], second.split()[:2]) == (["daemon", "watched", "safe", "mode"], ["mode", "safe"])
+            until(lambda: safe.noted("STATUS=") and safe.noted("safe mode (edge run --safe"), "the service manager is told too")
+            safe.notes.clear()
+            until(lambda: safe.noted("WATCHDOG=1"), "it is fed as ever")
+            boot = found["boot_id"]
+            safe.process.send_signal(signal.SIGHUP)
+            until(lambda: health(peer)["boot_id"] != boot)  # noqa: B023 - awaited within the turn
+            feed(peer)
+    finally:
+        safe.close()

@@ -14,6 +14,7 @@ from edge.daemon.health import STUCK_NS, Health
 from edge.daemon.heartbeat import LEAST_NS, Heartbeat, Progress
 from edge.daemon.helpers import of_heartbeat, of_outbox
 from edge.daemon.outbox_watch import OutboxWatch
+from edge.daemon.plan import Plan
 from edge.messages import Outgoing, RawMessage
 from edge.store.outbox import Outbox
 from edge.store.outbox_journal import Journal
@@ -175,6 +176,32 @@ def test_the_message_goes_out_when_something_changed_and_whenever_the_link_is_ne
     assert len(reports(rig.look(300))) == 1
 
 
+@pytest.mark.parametrize(("is_safe", "why"), [(True, "edge run --safe: no model, no rule, no command"), (False, "no model is fit to act")])
+def test_safe_mode_is_a_state_with_its_beginning_named_first_and_the_watchdog_is_fed_as_ever(tmp_path, is_safe, why):
+    rig = Rig(tmp_path)
+    plan = Plan(rig.pipeline, None, [], "", 1.0, 20)
+    rig.health.helpers = plan.helpers()
+    rig.send()
+    rig.send("rare", x=1)
+    rig.look(10)
+    report = rig.health.report(rig.now)
+    assert (report["state"], report["mode"]["state"]) == ("ok", "ok")
+    plan.is_safe, rig.pipeline.decisions.host.is_off = is_safe, not is_safe
+    (told,) = [one for one in rig.look(300) if one.kind == "report"]
+    rig.link.is_up, rig.link.fault = False, "closed"
+    rig.look(3000)
+    report = rig.health.report(rig.now)
+    assert json.loads(told.payload)["state"] == report["state"] == "safe mode"
+    assert report["mode"] == {"state": "safe", "since_ns": rig.now + WALL_NS - 3000 * MS, "why": why}
+    assert "mode" not in report["helpers"]
+    assert rig.health.problems(rig.now)[0] == f"safe mode ({why}) for 3 s"
+    assert f"; safe mode ({why}) for 3 s" in rig.health.line(rig.now)
+    assert rig.health.is_working(rig.now)
+    plan.is_safe = rig.pipeline.decisions.host.is_off = False
+    rig.look(10)
+    assert rig.health.report(rig.now)["mode"]["state"] == "ok"
+
+
 @pytest.mark.parametrize(("fault", "state"), [("", "dialling"), ("silent", "silent"), ("refused", "refused"), ("closed", "closed")])
 def test_a_link_that_is_down_says_how(rig, fault, state):
     rig.look()
@@ -313,6 +340,10 @@ def test_troubles_of_the_outbox_that_an_earlier_run_raised_are_cleared(tmp_path)
             box.add(Outgoing("alert", "t", f"{number}".encode()))
         if run == 0:
             box.journal.fault = "as by a disk that fails"
+        else:  # what is over is told to who heard of it
+            while box.ready() is not None:
+                box.sent(1)
+                box.acked(1)
         for one in (one for _ in range(3) for one in watch.look(rig.pipeline, rig.now)):
             told.append((run, one.message.name, one.message.state))
             box.add(one)
