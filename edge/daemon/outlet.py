@@ -64,7 +64,7 @@ class Outlet:
 
     def refused(self, token: int, why: str) -> None:
         """The broker will not have an alert: it is kept, and that is said once a minute for each topic."""
-        message, now_ns = self.outbox.refused(token), time.monotonic_ns()
+        message, now_ns = self.outbox.refused(token, why), time.monotonic_ns()
         if message is None or now_ns < self._refusals.get((message.topic, why), 0):
             return
         if len(self._refusals) >= REFUSALS_KNOWN:

@@ -8,22 +8,24 @@ The MQTT client must never hold more than the window. Its own queue ignores its 
 went out without one PUBACK) and grows without bound while the link is down.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
-from edge.messages import Alert, Outgoing, Severity
+from edge.messages import Alert, Outgoing
+from edge.store.outbox_batch import GivenUp
 from edge.store.outbox_bounds import ENTRY_BYTES, Bounds, size_of
-from edge.store.outbox_file import Entry, boottime_ns
+from edge.store.outbox_counts import Counts, place
+from edge.store.outbox_file import GIVEN_UP, TOLD, Entry, boottime_ns
 from edge.store.outbox_journal import Journal
+from edge.store.outbox_own import EVICTED, LEVELS, ORDINARY, Held, level_of
 from edge.store.outbox_refused import NEVER_NS, Refused
 from edge.store.outbox_said import Said
 
 __all__ = ["ENTRY_BYTES", "Bounds", "Outbox"]
 
-_SEVERITIES: tuple[str, ...] = get_args(Severity)  # least severe first
 PASSED_OVER = 1000  # so many that must wait for a refused one are passed over in one call
 UNFORGOTTEN = 256  # so many operations may wait for the disk before sending waits as well: they bound what is sent twice after a kill
 
@@ -44,6 +46,9 @@ class Outbox:
     Attributes:
         said: what each alert rule said last, ``raised`` or ``cleared``, by device and rule: in this run, else in an earlier one.
         on_found: called with what of an earlier run was added to ``said`` later than at the start.
+        totals: ``GIVEN_UP`` and ``TOLD``, earlier runs included.
+        owes: whether a word of the outbox's own, such as ``outbox.denied``, is on its way.
+        refusals: topics on which the broker refused an alert and has taken none since, and why.
 
     Raises:
         ValueError: window or capacity out of range.
@@ -56,24 +61,26 @@ class Outbox:
         self.capacity, self.window, self.journal = bounds.alerts, window, journal
         self._nbytes = NEVER_NS if bounds.nbytes is None else bounds.nbytes
         self._age_ns = NEVER_NS if bounds.age_ns is None else bounds.age_ns
-        # One queue for each severity, each in order of acceptance: the next to send is the lowest number among the heads, the
-        # next to evict is the head of the least severe. What is in flight has lower numbers than what waits, but for what was refused.
-        self._waiting: tuple[deque[Entry], ...] = tuple(deque() for _ in _SEVERITIES)
-        self._refused = Refused(len(_SEVERITIES))
+        # One queue for each severity, and each kind of word of our own, in order of acceptance: the next to send is the lowest number among
+        # the heads, the next to evict is the head of the least severe. What is in flight has lower numbers, but for what was refused.
+        self._waiting: tuple[deque[Entry], ...] = tuple(deque() for _ in range(LEVELS))
+        self._refused = Refused(LEVELS)
         self._is_mixed = False  # since a refusal, what is in flight may have higher numbers than what waits
         self._offered: Entry | None = None
         self._in_flight: dict[int, Entry] = {}
-        self._held: dict[int, Entry] = {}  # by number
-        self._next = self._held_bytes = 0
-        self._accepted = self._delivered = self._evicted = self._stray = self._restored = self._expired = 0
-        self.said = Said()
+        self._held = Held()
+        self.owes, self.refusals = self._held.owes, self._refused.reasons
+        self._next = 0
+        self.said, self._counts = Said(), Counts()
+        self.totals: Counter[str] = Counter()
         self.on_found: Callable[[Said], None] = lambda _said: None
-        self._is_told = True
+        self._is_told = journal is None or not journal.is_late
         if journal is not None:
-            self._restore(journal.start())
-            self._is_told = not journal.is_late
+            found = journal.start()
             if self._is_told:
+                self.totals.update(journal.take_totals())
                 self.said.learn(journal.take_reported())
+            self._restore(found)
 
     def __len__(self) -> int:
         """Alerts held: waiting and in flight."""
@@ -89,7 +96,7 @@ class Outbox:
 
         When the box is full, the oldest of the least severe alerts are given up; the new one itself when all others that wait are
         more severe, or when it is larger than the box. Alerts in flight are never given up. An alert without its value counts as
-        critical.
+        critical. What the outbox says of itself has room of its own: the latest of each kind.
 
         Returns:
             What was given up, for the log (the first, if there were several), or None.
@@ -99,19 +106,23 @@ class Outbox:
         """
         if message.kind != "alert":
             raise ValueError(f"the outbox takes alerts only, not a {message.kind}")
-        severity = _SEVERITIES[-1]
-        if isinstance(message.message, Alert):
-            severity = message.message.severity
-            for device in self.said.note(message.message):
+        alert, level = message.message, level_of(message.message)
+        is_own = level >= ORDINARY
+        if isinstance(alert, Alert):
+            for device in self.said.note(alert):
                 self._post(device)
-        entry = Entry(self._next, _SEVERITIES.index(severity), message, boottime_ns())
+            if alert.name == EVICTED:
+                self.totals[TOLD] = int(alert.value)
+        entry = Entry(self._next, level, message, boottime_ns())
         self._next += 1
-        self._accepted += 1
-        if size_of(entry) <= self._nbytes:
+        self._counts.accepted += 1
+        if is_own or size_of(entry) <= self._nbytes:
             self._post(entry)
-        self._hold(entry)
-        self._waiting[entry.level].append(entry)
-        return self._make_room(entry)
+        self._held.keep(entry)
+        if is_own:
+            self._supersede(level)
+        self._waiting[level].append(entry)
+        return None if is_own else self._make_room(entry)
 
     def ready(self) -> Outgoing | None:
         """The next alert to publish, or None when none waits or the window is full. The same one until ``sent`` or ``link_lost``.
@@ -138,15 +149,16 @@ class Outbox:
     def acked(self, token: int) -> None:
         """The transport acknowledged a token; counted as stray and ignored when no alert is in flight under it."""
         if (entry := self._in_flight.pop(token, None)) is None:
-            self._stray += 1
+            self._counts.stray += 1
         elif self._refused.bars(entry):  # an earlier one of its topic was refused: sent again after that, so that the last word is the last
             self._refused.hold(entry)
         else:
-            self._delivered += 1
+            self._counts.delivered += 1
+            self._refused.reasons.pop(entry.message.topic, None)
             if self._let_go(entry):
                 self._refused.give_back(self._waiting)
 
-    def refused(self, token: int) -> Outgoing | None:
+    def refused(self, token: int, why: str = "") -> Outgoing | None:
         """The broker read a message and will not have it: no permission, a quota. It is kept and offered again, later and later.
 
         Later ones of its topic wait for it, and those under way are sent again after it; other topics go on.
@@ -155,10 +167,10 @@ class Outbox:
             The message; None when no alert is in flight under the token.
         """
         if (entry := self._in_flight.pop(token, None)) is None:
-            self._stray += 1
+            self._counts.stray += 1
             return None
         self._is_mixed = True
-        self._refused.add(entry, boottime_ns())
+        self._refused.add(entry, boottime_ns(), why)
         return entry.message
 
     def link_lost(self) -> None:
@@ -177,10 +189,10 @@ class Outbox:
         """Give up what is too old, and give the journal what it asks for; call often."""
         if self._age_ns != NEVER_NS and self._held:
             oldest_ns = boottime_ns() - self._age_ns
-            for queue in (*self._refused.queues, *self._waiting):
+            for queue in (*self._refused.queues[:ORDINARY], *self._waiting[:ORDINARY]):
                 while queue and queue[0].born_ns < oldest_ns:
-                    self._expired += 1
-                    self._let_go(queue.popleft())
+                    self._counts.expired += 1
+                    self._give_up(queue.popleft())
         if self._refused.is_due(boottime_ns()):
             self._refused.give_back(self._waiting)
         journal = self.journal
@@ -189,8 +201,9 @@ class Outbox:
                 self._restore([msgspec.structs.replace(entry, number=i - len(found)) for i, entry in enumerate(found)])
             if not self._is_told:
                 self._is_told = True
+                self.totals.update(journal.take_totals())
                 self.on_found(self.said.learn(journal.take_reported()))
-            journal.write_all(sorted(self._held.values(), key=lambda entry: entry.number), self._next - 1, self.said.flat())
+            journal.write_all(sorted(self._held.values(), key=lambda entry: entry.number), self._next - 1, self.said.flat(), self.totals)
 
     def close(self) -> bool:
         """The end. Returns whether what is held will be there at the next start."""
@@ -202,50 +215,30 @@ class Outbox:
     @property
     def evicted(self) -> int:
         """How many were given up, because there was no room or they were too old."""
-        return self._evicted + self._expired
+        return self._counts.evicted
 
     @property
     def denied(self) -> int:
         """How many of those held the broker refused."""
         return len(self._refused)
 
-    def counts(self) -> dict[str, int]:
-        """Where alerts are. Always: accepted = delivered + waiting + in_flight + evicted.
+    @property
+    def is_tried(self) -> bool:
+        """Whether an earlier run's refusals would be known here if they lasted: the broker has had all that it left."""
+        return not self._held or (not self._held.earlier and self._counts.delivered > 0)
 
-        ``waiting`` was not sent, or over a link that was lost since, or refused; ``in_flight`` was sent and is not acknowledged;
-        ``evicted`` was given up because the box was full or the alert too old; ``stray_acks`` counts acknowledgements of tokens that
-        were not in flight. With a journal: ``restored`` of the accepted ones came from an earlier run, ``expired`` of the evicted ones
-        were too old, ``unstored`` operations wait for the disk.
-        """
-        in_flight = len(self._in_flight)
-        counts = {
-            "accepted": self._accepted,
-            "delivered": self._delivered,
-            "waiting": len(self) - in_flight,
-            "in_flight": in_flight,
-            "evicted": self.evicted,
-            "stray_acks": self._stray,
-        }
-        if self.journal is None:
-            return counts
-        return counts | {"restored": self._restored, "expired": self._expired, "unstored": self.journal.backlog}
+    def counts(self) -> dict[str, int]:
+        """Where alerts are. Always: accepted = delivered + waiting + in_flight + evicted. See Counts.flat."""
+        return self._counts.flat(len(self), len(self._in_flight), self.journal)
 
     def report(self) -> dict[str, Any]:
         """Where alerts are kept, for the status."""
-        journal = self.journal
-        if journal is None:
-            return {"kept": "in memory", "bytes": self._held_bytes}
-        kept = f"in memory: {journal.trouble}" if journal.trouble else f"in {journal.path}"
-        return {"kept": kept, "durability": journal.durability, "bytes": self._held_bytes, "commits": journal.commits}
-
-    @staticmethod
-    def _may_send(journal: Journal, number: int) -> bool:
-        return bool(journal.trouble) or (number <= journal.committed and journal.backlog <= UNFORGOTTEN)
+        return place(self._held.nbytes, self.journal)
 
     def _make_room(self, newest: Entry) -> Outgoing | None:
         given_up = None
-        by_severity = list(zip(self._refused.queues, self._waiting, strict=True))
-        while len(self._held) > self.capacity or self._held_bytes > self._nbytes:
+        by_severity = list(zip(self._refused.queues, self._waiting, strict=True))[:ORDINARY]
+        while self._held.ordinary > self.capacity or self._held.nbytes > self._nbytes:
             if size_of(newest) > self._nbytes and newest.number in self._held:
                 queue, entry = self._waiting[newest.level], newest
                 queue.pop()
@@ -253,30 +246,31 @@ class Outbox:
                 entry = lowest.popleft()
             else:
                 break  # all is in flight
-            self._evicted += 1
-            self._let_go(entry)
+            self._counts.no_room += 1
+            self._give_up(entry)
             given_up = given_up or entry.message
         return given_up
 
     def _restore(self, found: list[Entry]) -> None:
         """Alerts of an earlier run, in order, all before ours."""
         for entry in reversed(found):
-            self._hold(entry)
-            self._waiting[min(max(entry.level, 0), len(_SEVERITIES) - 1)].appendleft(entry)
-        self._accepted += len(found)
-        self._restored += len(found)
+            held = self._held.restore(entry)
+            self._waiting[held.level].appendleft(held)
+        self._counts.accepted += len(found)
+        self._counts.restored += len(found)
         if found:
             self._next = max(self._next, found[-1].number + 1)
             self._make_room(found[-1])
 
     def _take_next(self) -> Entry | None:
         """Out of those that wait, the first that may go."""
+        journal = self.journal
         for _ in range(PASSED_OVER):
             heads = [queue for queue in self._waiting if queue]
             if not heads:
                 return None
             first = min(heads, key=lambda queue: queue[0].number)
-            if self.journal is not None and not self._may_send(self.journal, first[0].number):
+            if journal and not journal.trouble and (first[0].number > journal.committed or journal.backlog > UNFORGOTTEN):
                 return None
             entry = first.popleft()
             if not self._refused.bars(entry):
@@ -284,17 +278,25 @@ class Outbox:
             self._refused.hold(entry)
         return None
 
-    def _hold(self, entry: Entry) -> None:
-        self._held[entry.number] = entry
-        self._held_bytes += size_of(entry)
+    def _supersede(self, level: int) -> None:
+        """A newer word of our own takes the place of those that wait."""
+        for queue in (self._refused.queues[level], self._waiting[level]):
+            while queue:
+                self._counts.accepted -= 1
+                self._let_go(queue.popleft())
 
-    def _let_go(self, entry: Entry) -> bool:
+    def _give_up(self, entry: Entry) -> None:
+        self.totals[GIVEN_UP] += 1
+        self._let_go(entry, GivenUp(entry.number, self.totals[GIVEN_UP]))
+
+    def _let_go(self, entry: Entry, operation: GivenUp | None = None) -> bool:
         """Whether others that were held back may go now."""
-        del self._held[entry.number]
-        self._held_bytes -= size_of(entry)
-        self._post(entry.number)
+        self._held.drop(entry.number)
+        if not self._held:
+            self._refused.reasons.clear()
+        self._post(operation or entry.number)
         return self._refused.forget(entry)
 
-    def _post(self, operation: Entry | int | str) -> None:
+    def _post(self, operation: Entry | GivenUp | int | str) -> None:
         if self.journal is not None:
             self.journal.post(operation)

@@ -5,19 +5,28 @@ from collections.abc import Iterable
 import msgspec
 
 from edge.messages import Alert
-from edge.store.outbox_file import Entry
+from edge.store.outbox_file import GIVEN_UP, TOLD, Entry
+from edge.store.outbox_own import EVICTED
 from edge.store.outbox_said import Reported
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """All that is in an outbox, in order, the number of the latest that was accepted, and what rules said last."""
+    """All that is in an outbox, in order, the number of the latest that was accepted, what rules said last, and its totals."""
 
     entries: list[Entry]
     last: int
     said: Reported
+    totals: dict[str, int] = {}
 
 
-Operation = Entry | int | str | Snapshot | None  # keep; forget a number, a device; write all anew; the end
+class GivenUp(msgspec.Struct, frozen=True):
+    """An alert that was given up: its number, and how many were, this one included."""
+
+    number: int
+    total: int
+
+
+Operation = Entry | GivenUp | int | str | Snapshot | None  # keep; give up; forget a number, a device; write all anew; the end
 
 
 class Batch(msgspec.Struct):
@@ -32,6 +41,7 @@ class Batch(msgspec.Struct):
     drops: list[int] = []
     forgotten: list[str] = []
     anew: dict[tuple[str, str], str] | None = None
+    totals: dict[str, int] = {}
 
 
 def fold(operations: Iterable[Operation], committed: int) -> Batch:
@@ -49,11 +59,16 @@ def fold(operations: Iterable[Operation], committed: int) -> Batch:
             alert = operation.message.message
             if batch.anew is not None and isinstance(alert, Alert) and alert.device:
                 batch.anew[alert.device, alert.name] = alert.state
+            if isinstance(alert, Alert) and alert.name == EVICTED:
+                batch.totals[TOLD] = int(alert.value)
+        elif isinstance(operation, GivenUp):
+            batch.drops.append(operation.number)
+            batch.totals[GIVEN_UP] = operation.total
         elif isinstance(operation, int):
             batch.drops.append(operation)
         elif isinstance(operation, str):
             batch.forgotten.append(operation)
         elif isinstance(operation, Snapshot):
             puts = {entry.number: entry for entry in operation.entries}
-            batch = Batch(operation.last, puts, [], batch.forgotten, dict(operation.said))
+            batch = Batch(operation.last, puts, [], batch.forgotten, dict(operation.said), dict(operation.totals))
     return batch

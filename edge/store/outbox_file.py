@@ -18,13 +18,13 @@ from typing import Literal
 import msgspec
 
 from edge.messages import Alert, Outgoing
+from edge.store.outbox_aside import delete_old, name_aside
 
 _log = logging.getLogger(__name__)
 
 Durability = Literal["process", "power"]
 
 VERSION = 1
-DAMAGED_KEPT = 3  # files set aside; the oldest beyond are deleted, so that a disk that damages files is not filled by them
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA = f"""
@@ -38,6 +38,8 @@ PRAGMA user_version = {VERSION};
 _PUT = "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _TYPES = (int, int, str, bytes, int, str, int, int)
 _REPORT = "INSERT OR REPLACE INTO reported VALUES (?, ?, ?, ?)"
+# In the same table, of no device, so that versions that know only ``raised`` and ``cleared`` pass over them.
+GIVEN_UP, TOLD = "outbox.given_up", "outbox.told"  # alerts given up in the life of the file, and how many of them were told
 _SANE_NS = 1_577_836_800_000_000_000  # 2020: a wall clock before it was not set yet
 
 
@@ -140,12 +142,18 @@ class OutboxFile:
         rows = self._db.execute("SELECT device, rule, state FROM reported WHERE state IN ('raised', 'cleared')")
         return {(device, rule): state for device, rule, state in rows}
 
+    def totals(self) -> dict[str, int]:
+        """``GIVEN_UP`` and ``TOLD``, as far as they are not 0."""
+        rows = self._db.execute("SELECT rule, state FROM reported WHERE device = '' AND rule IN (?, ?)", (GIVEN_UP, TOLD))
+        return {rule: int(state) for rule, state in rows if state.isdecimal()}
+
     def write(
         self,
         puts: Iterable[Entry],
         drops: Sequence[int],
         forgotten: Sequence[str] = (),
         anew: Mapping[tuple[str, str], str] | None = None,
+        totals: Mapping[str, int] | None = None,
     ) -> None:
         """One transaction: all or nothing.
 
@@ -155,6 +163,7 @@ class OutboxFile:
             forgotten: devices whose rules are forgotten.
             anew: nothing else is in the file afterwards, and this is all that rules said last, by device and rule; None: all that is
                 in the file stays.
+            totals: those that have changed; with ``anew``, all.
 
         Raises:
             sqlite3.Error: nothing was written, or what was is in a file that somebody deleted; close it, and do not trust it to write
@@ -178,6 +187,7 @@ class OutboxFile:
                 db.execute(_REPORT, (alert.device, alert.name, alert.state, entry.number))
         db.executemany("DELETE FROM alerts WHERE number = ?", [(number,) for number in drops])
         db.executemany("DELETE FROM reported WHERE device = ?", [(device,) for device in forgotten])
+        db.executemany(_REPORT, [("", name, str(total), -1) for name, total in (totals or {}).items()])
         db.execute("COMMIT")
         # A file that was deleted, or replaced, takes every write and keeps nothing.
         if _identity(self._path) != self._is or (self._has_log and not os.path.exists(f"{self._path}-wal")):
@@ -191,13 +201,13 @@ class OutboxFile:
         Raises:
             sqlite3.Error, OSError: it cannot be copied.
         """
-        aside = _name_aside(self._path)
+        aside = name_aside(self._path)
         copy = sqlite3.connect(aside)
         try:
             self._db.backup(copy)
         finally:
             copy.close()
-        _delete_old(self._path)
+        delete_old(self._path)
         return aside
 
     def close(self) -> None:
@@ -244,36 +254,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file with its log, so that a new one can begin.
-
-    Returns:
-        Its new name.
-
-    Raises:
-        OSError: the folder does not let us.
-    """
-    aside = _name_aside(path)
-    for suffix in ("-wal", "-shm", "-journal"):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{suffix}", f"{aside}{suffix}")
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(path, aside)
-    _delete_old(path)
-    return aside
-
-
-def _name_aside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
-
-
-def _delete_old(path: Path) -> None:
-    old = sorted(one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.endswith(("-wal", "-shm", "-journal")))
-    for one in old[:-DAMAGED_KEPT]:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            Path(f"{one}{suffix}").unlink(missing_ok=True)
 
 
 def _crc(topic: str, payload: bytes) -> int:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from edge.store.outbox_batch import Operation, Snapshot, fold
-from edge.store.outbox_file import Damaged, Durability, Entry, OutboxFile, set_aside
+from edge.store.outbox_aside import set_aside
+from edge.store.outbox_batch import GivenUp, Operation, Snapshot, fold
+from edge.store.outbox_file import Damaged, Durability, Entry, OutboxFile
 from edge.store.outbox_said import Reported
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Journal:
         self._file: OutboxFile | None = None
         self._found: list[Entry] = []
         self._reported: dict[tuple[str, str], str] = {}
+        self._totals: dict[str, int] = {}
         self._was_read = self._is_behind = False
         self._operations: queue.SimpleQueue[Operation] = queue.SimpleQueue()
         self._posted = self._done = 0
@@ -111,8 +113,8 @@ class Journal:
         """Whether ``write_all`` is due."""
         return self.wants_all or (self._is_behind and self.backlog == 0 and not self.fault)
 
-    def post(self, operation: Entry | int | str) -> None:
-        """Keep an alert; forget a number, or what the rules of a device said. Takes about a microsecond, whatever the disk does."""
+    def post(self, operation: Entry | GivenUp | int | str) -> None:
+        """Keep an alert; give one up; forget a number, or the rules of a device. Takes about a microsecond, whatever the disk does."""
         if self._is_behind or self.backlog >= MOST_WAITING:
             self._is_behind = True
             return
@@ -130,12 +132,16 @@ class Journal:
         """What each alert rule said last in an earlier run, by device and rule: raised or cleared."""
         return dict(self._reported)
 
-    def write_all(self, entries: Iterable[Entry], last: int, said: Reported) -> None:
-        """Make the file hold these alerts and no others, and this as what rules said last."""
+    def take_totals(self) -> dict[str, int]:
+        """What was counted in earlier runs: ``GIVEN_UP`` and ``TOLD``, as far as they are not 0."""
+        return dict(self._totals)
+
+    def write_all(self, entries: Iterable[Entry], last: int, said: Reported, totals: dict[str, int]) -> None:
+        """Make the file hold these alerts and no others, and this as what rules said last and as its totals."""
         self.wants_all = self._is_behind = False
         self._pulse = (self._done, time.monotonic_ns())
         self._posted += 1
-        self._operations.put(Snapshot(list(entries), last, said))
+        self._operations.put(Snapshot(list(entries), last, said, dict(totals)))
 
     def close(self) -> bool:
         """Write what waits and close the file; gives up after ``CLOSE_S``.
@@ -169,7 +175,7 @@ class Journal:
                 found, bad = file.read()
                 if bad:
                     self._drop_bad(file, bad)
-                self._found, self._reported, self._was_read = found, file.reported(), True
+                self._found, self._reported, self._totals, self._was_read = found, file.reported(), file.totals(), True
         except BaseException:
             file.close()
             raise
@@ -219,7 +225,7 @@ class Journal:
         work = fold(batch, self.committed)
         try:
             assert self._file is not None  # noqa: S101 - who calls has looked
-            self._file.write(work.puts.values(), work.drops, work.forgotten, work.anew)
+            self._file.write(work.puts.values(), work.drops, work.forgotten, work.anew, work.totals)
         except (sqlite3.Error, ValueError, OverflowError) as fault:
             self._fail(fault)
             return False

@@ -11,6 +11,7 @@ from edge.store.outbox_file import Entry
 AGAIN_NS = 1_000_000_000  # what the broker refused is offered again after this, then after twice this, ...
 AGAIN_MAX_NS = 60_000_000_000
 NEVER_NS = 1 << 62
+REASONS = 1000  # of so many topics it is kept why
 
 
 class Refused:
@@ -21,10 +22,12 @@ class Refused:
 
     Attributes:
         queues: by severity, the least severe first; not in order.
+        reasons: topics on which the broker refused an alert and has taken none since, and why.
     """
 
     def __init__(self, levels: int) -> None:
         self.queues: tuple[deque[Entry], ...] = tuple(deque() for _ in range(levels))
+        self.reasons: dict[str, str] = {}
         self._numbers: dict[str, set[int]] = {}  # topic to those held anywhere that the broker refused
         self._again_ns, self._pause_ns = NEVER_NS, AGAIN_NS
 
@@ -32,13 +35,17 @@ class Refused:
         """Alerts held, here or on their way again, that the broker refused."""
         return sum(map(len, self._numbers.values()))
 
-    def add(self, entry: Entry, now_ns: int) -> None:
+    def add(self, entry: Entry, now_ns: int, why: str) -> None:
         """The broker refused an alert.
 
         Args:
             entry: the alert.
             now_ns: CLOCK_BOOTTIME.
+            why: in the broker's words.
         """
+        if len(self.reasons) >= REASONS:
+            self.reasons.pop(next(iter(self.reasons)))
+        self.reasons[entry.message.topic] = why
         self._numbers.setdefault(entry.message.topic, set()).add(entry.number)
         self.hold(entry)
         if self._again_ns == NEVER_NS:

@@ -14,6 +14,7 @@ from edge.messages import Alert, Cause, Outgoing
 from edge.store.checkpoint import Checkpoint
 from edge.store.checkpoint import write as write_checkpoint
 from edge.store.outbox import Bounds, Outbox
+from edge.store.outbox_batch import GivenUp
 from edge.store.outbox_file import Entry, make_folder
 from edge.store.outbox_journal import Journal
 
@@ -35,13 +36,13 @@ class NotedJournal(Journal):
 
     marks: Marks
 
-    def post(self, operation: Entry | int | str) -> None:
+    def post(self, operation: Entry | GivenUp | int | str) -> None:
         if isinstance(operation, Entry):
             alert = operation.message.message
             said = (alert.device, alert.name, alert.state) if isinstance(alert, Alert) else ()
             self.marks("keep", operation.number, operation.message.payload.decode(), *said)
         else:
-            self.marks("forget", operation)
+            self.marks("forget", operation.number if isinstance(operation, GivenUp) else operation)
         super().post(operation)
 
 

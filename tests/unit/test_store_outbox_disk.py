@@ -13,7 +13,8 @@ import pytest
 
 from edge.store import outbox_journal
 from edge.store.outbox import ENTRY_BYTES, Bounds, Outbox
-from edge.store.outbox_file import DAMAGED_KEPT, OutboxFile, boottime_ns
+from edge.store.outbox_aside import DAMAGED_KEPT
+from edge.store.outbox_file import OutboxFile, boottime_ns
 from edge.store.outbox_journal import Journal
 from tests.unit.test_store_outbox import make
 

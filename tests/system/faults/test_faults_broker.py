@@ -190,6 +190,8 @@ def test_alerts_denied(site, broker, seen):
     one.until_said("d/a/alerts: Not authorized")
     until(lambda: one.health()["helpers"]["outbox"]["state"] == "denied", lambda: str(one.health()))
     until(lambda: "outbox.denied" in {alert["name"] for alert in one.peer.json("guard/alerts")}, "no alert of it")
+    (word,) = [alert for alert in one.peer.json("guard/alerts") if alert["name"] == "outbox.denied"]
+    assert word["detail"] == "the broker refuses alerts on d/a/alerts (Not authorized)"
     until(lambda: one.status()["alerts"]["waiting"] > 5, lambda: str(one.status()["alerts"]))
     seen["waited"] = one.status()["alerts"]["waiting"]
     restart(one, lambda: file.write_text("topic readwrite #\nuser edge\ntopic readwrite #\n"))
