@@ -31,12 +31,14 @@ class SourceTerms(msgspec.Struct, frozen=True):
         silent_ns: nothing for so long is silence; None: it may always be silent.
         is_exact: the file says so; otherwise a sender of large blocks is given the time of some blocks.
         has_alert: its silence is an alert.
+        is_serial: it comes from a serial line and not from the broker.
     """
 
     name: str
     silent_ns: int | None
     is_exact: bool = False
     has_alert: bool = False
+    is_serial: bool = False
 
 
 class Source:
