@@ -8,6 +8,8 @@ from pathlib import Path
 from edge.config.types import RuntimeConfig
 from edge.pipeline.recipe import Pipeline
 from edge.store.outbox import Bounds, Outbox
+from edge.store.outbox_disk import in_memory
+from edge.store.outbox_file import Durability
 from edge.store.outbox_journal import Journal
 from edge.store.outbox_said import Said
 
@@ -15,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 ALERTS_IN_FLIGHT = 20  # paho resends everything it holds after a reconnect, so it holds little
 _STATE = "STATE_DIRECTORY"
+_NO_POWER = "kill -9, not loss of power"
 
 
 class Resumption:
@@ -64,10 +67,20 @@ def outbox_of(config: RuntimeConfig) -> Outbox:
     if path is None:
         _log.warning("alerts wait in memory and are lost with this process: outbox.path is not set, and no service manager names a folder")
         return Outbox(bounds, ALERTS_IN_FLIGHT)
-    outbox = Outbox(bounds, ALERTS_IN_FLIGHT, Journal(path, terms.durability))
-    survive = "loss of power" if terms.durability == "power" else "kill -9, not loss of power"
-    _log.info("alerts wait in %s, %d of an earlier run among them; they survive %s", path, len(outbox), survive)
+    journal = Journal(path, terms.durability)
+    outbox = Outbox(bounds, ALERTS_IN_FLIGHT, journal)
+    if not journal.fault:  # which the journal has told
+        _tell_place(path, terms.durability, len(outbox))
     return outbox
+
+
+def _tell_place(path: Path, durability: Durability, found: int) -> None:
+    """What alerts survive, as far as it is true."""
+    what = "alerts wait in %s, %d of an earlier run among them; they survive %s"
+    if kind := in_memory(path.parent):
+        _log.warning(f"{what}, nor any other end of the machine: that is %s, a file system in memory", path, found, _NO_POWER, kind)
+    else:
+        _log.info(what, path, found, "loss of power" if durability == "power" else _NO_POWER)
 
 
 def state_path(name: str, suffix: str, wanted: str | None) -> Path | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge.build.outbox import state_path
 from edge.cli.doctor.finding import FAIL, OK, WARN, Finding, Subject, judge
+from edge.store.outbox_disk import in_memory
 
 SYNCS = 30
 _MB = 1e6
@@ -18,7 +19,12 @@ def check_disk(subject: Subject) -> list[Finding]:
     path = state_path(config.name, "outbox", config.outbox.path) if config is not None else None
     folder = _existing(path.parent if path is not None else subject.folder)
     wanted_mb = 2 * (config.outbox.max_mb if config is not None else 64.0)
-    return [_room(folder, wanted_mb), _speed(folder, subject)]
+    found = [_room(folder, wanted_mb), _speed(folder, subject)]
+    if config is not None and path is None:
+        lost = "alerts that wait are lost with the process: outbox.path is not set, and no service manager names a folder"
+        mend = "set outbox.path; or install it as a service, which has a folder for them (then: edge service doctor NAME)"
+        found.append(Finding("outbox", WARN, "in memory", lost, mend))
+    return found
 
 
 def _room(folder: Path, wanted_mb: float) -> Finding:
@@ -44,6 +50,9 @@ def _speed(folder: Path, subject: Subject) -> Finding:
     median, worst = took_ms[len(took_ms) // 2], took_ms[-1]
     found = f"median {median:.1f}, longest {worst:.1f} ms for 4 kB at {folder}"
     measured = {"median_ms": round(median, 2), "max_ms": round(worst, 2)}
+    if kind := in_memory(folder):
+        lost = "what is stored there is lost with the power and at every start of the machine; how fast a sync is says nothing"
+        return Finding("disk sync", WARN, f"{folder} is {kind}, a file system in memory", lost, "set outbox.path to a disk", measured)
     state = judge(median, 50, 1000)
     if state == OK:
         return Finding("disk sync", OK, found, measured=measured)
