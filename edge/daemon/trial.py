@@ -85,7 +85,11 @@ class Trial:
         self._heard = b""
         self._heard_s = self._again_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        self._start()
+        try:
+            self._start()
+        except OSError:  # it is tried again, with memory of its own
+            self.ring.close()
+            raise
 
     @property
     def pid(self) -> int:

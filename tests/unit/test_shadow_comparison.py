@@ -1,8 +1,13 @@
 """How a candidate's answers compare with the active model's, and what a new version must show before it acts."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 
+from edge.daemon.trial import Setting, Trial
+from edge.inference.proving import Proof
 from edge.inference.shadow import Comparison, Layout, Probation, Report, Threshold
 from edge.store.ring import RingWriter
 
@@ -115,3 +120,13 @@ def test_answers_that_wait_for_labels_are_bounded():
     for stamp in range(10_000):
         one.labelled(0, stamp, 0)
     assert one.report(0).labelled == 4096
+
+
+def test_a_process_that_cannot_be_started_leaves_no_memory_behind(tmp_path, monkeypatch):
+    """It is tried again once a minute, each time with memory of megabytes."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    proof = Proof("m", "2", "", [], [], 0, 0, 0)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError):
+        Trial(Setting(tmp_path, ("a",), 3, 1, 1000, ()), proof, 1000)
+    assert len(os.listdir("/proc/self/fd")) == before
