@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.cli.service_checks import check_password, check_reachable, checked_name
 from edge.errors import TransportError
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ _LIFE = ("Type", "NotifyAccess", "ExecReload", "ExecStop", "Watchdog", "Timeout"
 
 service = typer.Typer(help="A pipeline file as a systemd service.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="of the service: edge@NAME", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="of the service: edge@NAME", callback=checked_name, show_default=False)]
 
 
 @service.command("install")
 def install(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="pipeline file; it stays where it is", show_default=False)],
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="of the service edge@NAME; default: the file's `name`")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", callback=checked_name, help="of the service; default: the file's `name`"),
+    ] = None,
     units: Annotated[Path, typer.Option("--unit-dir", metavar="DIR", help="where units are written")] = Path("/etc/systemd/system"),
     start: Annotated[bool, typer.Option("--start/--no-start", help="enable and start it")] = True,
 ) -> None:
@@ -43,9 +47,11 @@ def install(
     instance = name or config.name
     place = config.process
     target = file.resolve()
-    _check_reachable(target)
+    check_reachable(target)
     if config.model is not None:
-        _check_reachable(target.parent / config.model.bundle)
+        check_reachable(target.parent / config.model.bundle)
+    if (wanted := check_password(config, instance, units)) and start:
+        raise TransportError(f"{wanted}, and install again")
     folder = units / f"edge@{instance}.service.d"
     try:
         for unit in UNITS:
@@ -61,6 +67,8 @@ def install(
             f"warning: {key}: the daemon writes to {path}, and its unit lets it write below {STATE}/{instance} only: "
             f"put it there, or give it a User= and ReadWritePaths={path} (systemctl edit edge@{instance})"
         )
+    if wanted:
+        typer.echo(f"warning: {wanted}, before it is started")
     typer.echo(f"wrote {', '.join(str(units / unit) for unit in UNITS)} and {folder}/10-file.conf")
     if start:
         _systemctl("daemon-reload")
@@ -191,18 +199,6 @@ def written_elsewhere(config: "RuntimeConfig", base: Path, instance: str) -> lis
     own = Path(STATE) / instance
     paths = [(key, base / path) for key, path in wanted if path]
     return [(key, path) for key, path in paths if not path.is_relative_to(own)]
-
-
-def _check_reachable(file: Path) -> None:
-    """A service user is nobody's friend: every folder above the file must be open to others."""
-    for path in (file, Path(sys.base_prefix), Path(sys.prefix)):
-        for folder in (path, *path.parents):
-            mode = folder.stat().st_mode
-            if not mode & (0o001 if folder.is_dir() else 0o004):
-                what = "search" if folder.is_dir() else "read"
-                raise TransportError(
-                    f"{folder}: a service user may not {what} it; move {path} to /etc/edge or /opt/edge, or chmod o+rx {folder}"
-                )
 
 
 def _has_group(name: str) -> bool:

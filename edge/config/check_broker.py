@@ -1,6 +1,7 @@
 """The broker's address and credentials: well formed, complete, readable, and not in the clear over a network."""
 
 import ipaddress
+import os
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -9,6 +10,8 @@ from edge.config.types import Broker
 
 _SCHEMES = ("mqtt", "mqtts")
 _MAX_TEXT = 65_535  # bytes of a string in MQTT
+CREDENTIALS = Path("/run/credentials")  # where the service manager puts them: a folder for each unit, only while that runs
+_OWN = "CREDENTIALS_DIRECTORY"
 
 
 def check_broker(broker: Broker, found: Findings) -> None:
@@ -62,6 +65,25 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
+def is_credential(file: str) -> bool:
+    """Whether a file is one that the service manager gives to a unit."""
+    return Path(file).is_relative_to(CREDENTIALS)
+
+
+def own_credential(file: str) -> str:
+    """The same credential where this process has it: safe mode and `edge service doctor` are units of their own.
+
+    Args:
+        file: absolute; any other one is returned as it is.
+    """
+    own = os.environ.get(_OWN)
+    return str(Path(own) / Path(file).name) if own and is_credential(file) else file
+
+
+def _is_given_later(file: str) -> bool:
+    return is_credential(file) and _OWN not in os.environ
+
+
 def _check_files(broker: Broker, url: SplitResult | None, found: Findings) -> None:
     for key in ("ca_file", "cert_file", "key_file"):
         file = getattr(broker, key)
@@ -86,7 +108,8 @@ def _check_credentials(broker: Broker, found: Findings) -> None:
     if broker.username is None and has_password:
         key = "broker.password" if broker.password is not None else "broker.password_file"
         found.add(key, "needs broker.username as well", needs=["broker.username"])
-    if broker.password_file is not None and (problem := _unreadable(broker.password_file) or _no_password(broker.password_file)):
+    file = broker.password_file
+    if file is not None and not _is_given_later(file) and (problem := _unreadable(file) or _no_password(file)):
         found.add("broker.password_file", problem)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from edge.config.bundle_features import with_bundle_features
 from edge.config.check import find_problems
+from edge.config.check_broker import own_credential
 from edge.config.findings import Findings, in_file_order
 from edge.config.scans import with_absolute_classifiers
 from edge.config.typed import typed
@@ -85,6 +86,8 @@ def _refusal(path: Path, reason: str) -> ConfigError:
 def _absolute(config: RuntimeConfig, base: Path) -> RuntimeConfig:
     names = ("ca_file", "cert_file", "key_file", "password_file")
     broker = msgspec.structs.replace(config.broker, **_joined(config.broker, names, base))
+    if broker.password_file is not None:
+        broker = msgspec.structs.replace(broker, password_file=own_credential(broker.password_file))
     features = [msgspec.structs.replace(entry, **_joined(entry, ("module",), base)) for entry in config.features]
     model = config.model and msgspec.structs.replace(config.model, **_joined(config.model, ("bundle",), base))
     tables = {name: msgspec.structs.replace(table, **_joined(table, ("path",), base)) for name, table in config.tables.items()}

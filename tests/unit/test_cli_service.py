@@ -2,13 +2,17 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from edge.cli import service
+from edge.cli import service, service_checks
 from edge.cli.main import main
 from edge.cli.service import UNITS, doctor_call, drop_in_text, unit_text
-from edge.errors import TransportError
+from edge.cli.service_checks import check_reachable
+from edge.config.link import link_settings
+from edge.config.load import load
+from edge.errors import ConfigError, TransportError
 from tests.system.kills import PIPELINE
 
 
@@ -20,7 +24,7 @@ def file(tmp_path):
 
 
 def test_units_and_drop_ins(tmp_path, file, monkeypatch):
-    monkeypatch.setattr(service, "_check_reachable", lambda _file: None)
+    monkeypatch.setattr(service, "check_reachable", lambda _file: None)
     units = tmp_path / "units"
     assert main(["service", "install", str(file), "--unit-dir", str(units), "--no-start"]) == 0
     assert sorted(path.name for path in units.iterdir()) == [
@@ -35,19 +39,101 @@ def test_units_and_drop_ins(tmp_path, file, monkeypatch):
     assert "run --safe " in (units / "edge-safe@guard.service.d/10-file.conf").read_text()
 
 
-def test_a_file_that_a_service_user_cannot_reach_is_refused(tmp_path, file, capsys):
+def test_a_file_that_a_service_user_cannot_reach_is_refused(tmp_path, file, capsys, monkeypatch):
+    monkeypatch.setattr(service_checks, "PRIVATE", ())
     tmp_path.chmod(0o700)
     assert main(["service", "install", str(file), "--unit-dir", str(tmp_path / "units"), "--no-start"]) == 4
     assert "a service user may not search it" in capsys.readouterr().err
 
 
 def test_what_the_unit_would_not_let_the_daemon_write_is_told(tmp_path, file, monkeypatch, capsys):
-    monkeypatch.setattr(service, "_check_reachable", lambda _file: None)
+    monkeypatch.setattr(service, "check_reachable", lambda _file: None)
     assert main(["service", "install", str(file), "--unit-dir", str(tmp_path / "units"), "--no-start"]) == 0
     assert f"outbox.path: the daemon writes to {tmp_path}/alerts.db" in capsys.readouterr().out
     file.write_text(file.read_text().replace('"alerts.db"', '"/var/lib/edge/guard/alerts.db"'))
     assert main(["service", "install", str(file), "--unit-dir", str(tmp_path / "units"), "--no-start"]) == 0
     assert "warning" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def install(tmp_path, file, monkeypatch):
+    """`edge service install` of a file with a password; where that is, and more words."""
+    monkeypatch.setattr(service, "check_reachable", lambda _file: None)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+    def call(password, *words):
+        file.write_text(PIPELINE.format(url=f'mqtt://127.0.0.1:1883"\nusername = "u"\npassword_file = "{password}', durability="power"))
+        return main(["service", "install", str(file), "--unit-dir", str(tmp_path / "units"), "--no-start", *words])
+
+    return call
+
+
+OWN = "/run/credentials/edge@guard.service/pass"
+
+
+def test_a_password_that_the_service_manager_gives_is_taken_and_the_drop_in_that_lacks_is_named(install, tmp_path, capsys):
+    units = tmp_path / "units"
+    assert install(OWN, "--start") == 4
+    assert "LoadCredential=pass:/etc/edge/pass" in capsys.readouterr().err
+    assert not units.exists()
+    assert install(OWN) == 0
+    told = capsys.readouterr().out
+    for unit in ("edge", "edge-safe"):
+        folder = units / f"{unit}@guard.service.d"
+        assert f"{folder}/20-password.conf" in told
+        (folder / "20-password.conf").write_text("[Service]\nLoadCredential=pass:/etc/edge/secret\n")
+    assert install(OWN) == 0
+    assert "Credential" not in capsys.readouterr().out
+
+
+def test_a_credential_of_another_instance_is_refused_with_the_path_that_is_right(install, tmp_path, capsys):
+    for words, instance in (((), "guard"), (("--name", "g-2"), "g-2")):
+        assert install("/run/credentials/edge@other.service/pass", *words) == 4
+        assert f"write /run/credentials/edge@{instance}.service/pass" in capsys.readouterr().err
+    assert install(OWN.replace("/pass", "/a/pass")) == 4
+    assert not (tmp_path / "units").exists()
+
+
+def test_a_password_that_only_its_owner_reads_is_refused_unless_a_drop_in_names_another_user(install, tmp_path, capsys):
+    secret, folder = tmp_path / "secret", tmp_path / "units/edge@guard.service.d"
+    secret.write_text("word\n")
+    secret.chmod(0o600)
+    assert install(secret) == 4
+    assert f"LoadCredential=secret:{secret}" in capsys.readouterr().err
+    folder.mkdir(parents=True)
+    (folder / "20-user.conf").write_text("[Service]\nUser=fan\n")
+    assert install(secret) == 0
+
+
+def test_a_password_of_the_service_manager_is_read_where_this_unit_has_it(file, tmp_path, monkeypatch):
+    text = PIPELINE.format(url=f'mqtt://127.0.0.1:1883"\nusername = "u"\npassword_file = "{OWN}', durability="power")
+    file.write_text(text)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load(file)
+    (tmp_path / "pass").write_text("word\n")
+    assert link_settings(load(file).broker, "guard", 1000).password == "word"
+
+
+@pytest.mark.parametrize("place", service_checks.PRIVATE)
+def test_what_lies_where_the_unit_has_a_folder_of_its_own_is_refused(place, monkeypatch):
+    monkeypatch.setattr(service_checks, "_closed", lambda _path: None)
+    for name in ("prefix", "base_prefix"):
+        monkeypatch.setattr(service_checks.sys, name, "/usr")
+    check_reachable(Path("/etc/edge/p.toml"))
+    with pytest.raises(TransportError, match=f"a service has a {place} of its own"):
+        check_reachable(Path(place) / "p.toml")
+    monkeypatch.setattr(service_checks.sys, "prefix", f"{place}/venv")
+    with pytest.raises(TransportError, match=f"{place}/venv: a service has"):
+        check_reachable(Path("/etc/edge/p.toml"))
+
+
+@pytest.mark.parametrize("name", ["a b/../c", "../c", ".c", "-c", "a/b", "", "a\n", "c@d", "x" * 65])
+def test_a_name_that_would_be_another_unit_or_folder_is_refused(install, tmp_path, name, capsys):
+    assert install(OWN, f"--name={name}") == 2
+    assert "letters, digits" in capsys.readouterr().err
+    assert not (tmp_path / "units").exists()
+    assert main(["service", "status", "--", name]) == 2
 
 
 def test_a_wrong_file_writes_nothing(tmp_path, capsys):
@@ -67,8 +153,6 @@ def test_home_folders_are_opened_for_reading_only_where_needed(tmp_path, monkeyp
     for name in ("prefix", "base_prefix"):
         monkeypatch.setattr(service.sys, name, "/usr")
     assert "ProtectHome" not in drop_in_text(tmp_path / "p.toml", "", None)
-    from pathlib import Path
-
     assert "ProtectHome=read-only" in drop_in_text(Path("/home/u/p.toml"), "", None)
 
 
