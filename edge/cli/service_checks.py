@@ -3,12 +3,14 @@
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from edge.config.check_broker import CREDENTIALS, is_credential
-from edge.config.types import RuntimeConfig
 from edge.errors import TransportError
+
+if TYPE_CHECKING:
+    from edge.config.types import RuntimeConfig
 
 PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 - the unit has its own (PrivateTmp=)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # that of a pipeline file
@@ -43,7 +45,7 @@ def check_reachable(file: Path) -> None:
             )
 
 
-def check_password(config: RuntimeConfig, instance: str, units: Path) -> str:
+def check_password(config: "RuntimeConfig", instance: str, units: Path) -> str:
     """Whether the service will have its password.
 
     Args:
@@ -57,6 +59,8 @@ def check_password(config: RuntimeConfig, instance: str, units: Path) -> str:
     Raises:
         TransportError: it will never have it.
     """
+    from edge.config.check_broker import CREDENTIALS, is_credential
+
     if config.broker.password_file is None:
         return ""
     file, own = Path(config.broker.password_file), CREDENTIALS / f"edge@{instance}.service"
