@@ -21,6 +21,7 @@ from edge.transport.link import Handlers, Settings
 from edge.transport.mqtt import MqttTransport
 
 MAX_PACKET = 4_000_000
+NOBODY = "edge: nothing is known of any daemon at this broker\n"
 _POLL_S = 0.05
 _QUIET_S = 0.3  # after the last retained message all of them are there
 _KINDS = ("availability", "health", "status")
@@ -111,7 +112,7 @@ def show_status(
         run_dir: where daemons of this machine leave word, for when the broker has none.
 
     Returns:
-        0 when every daemon is online and well, 1 otherwise.
+        0 when every daemon is online and well, 1 otherwise; also 1 when the broker, and this machine, know of none.
 
     Raises:
         ConfigError: the file is wrong.
@@ -129,14 +130,15 @@ def show_status(
     said = {one: listener.said[one] for one in sorted(listener.said)}
     if name is not None and said.get(name, {}).get("availability") != "online":
         _ask_here(said, name, run_dir, fault)
+    looked = f"{run_dir}/*/health.json, where services leave word (another place: --run-dir)"
     if fault and not said:
-        raise TransportError(fault)
+        raise TransportError(f"{fault}; nothing of {name} in {looked} either" if name is not None else fault)
     if as_json:
         typer.echo(json.dumps(said, indent=2))
     elif said:
         typer.echo("\n\n".join("\n".join(table(one, found, time.time_ns())) for one, found in said.items()))
     if not said:
-        sys.stderr.write(f"edge: nothing is known of {name or 'any daemon'} at this broker\n")
+        sys.stderr.write(f"edge: nothing is known of {name} at this broker, nor in {looked}\n" if name else NOBODY)
     return 0 if said and all(is_well(found) for found in said.values()) else 1
 
 
@@ -175,9 +177,7 @@ def table(name: str, found: dict[str, Any], now_ns: int) -> list[str]:
     for line, entry in health.get("serial", {}).items():
         rows.append(("serial", line, entry.get("state", ""), entry.get("since_ns"), entry.get("text", "")))
     for stream, entry in health.get("streams", {}).items():
-        counts = status.get("streams", {}).get(stream, {})
-        words = f"{counts.get('used', 0)} of {counts.get('received', 0)} used" if entry.get("heard") else "nothing came yet"
-        rows.append(("stream", stream, entry.get("state", ""), entry.get("since_ns"), words))
+        rows.append(("stream", stream, entry.get("state", ""), entry.get("since_ns"), _heard(entry, status.get("streams", {}).get(stream))))
     for device, at_ns in health.get("devices", {}).get("names", {}).items():
         rows.append(("device", device, "silent", at_ns, ""))
     for helper, entry in health.get("helpers", {}).items():
@@ -185,7 +185,7 @@ def table(name: str, found: dict[str, Any], now_ns: int) -> list[str]:
     cells = [(f"{kind} {what}".rstrip(), text, _ago(since, now_ns), words) for kind, what, text, since, words in rows]
     wide = [max(len(row[column]) for row in cells) for column in range(3)]
     lines = ["  ".join([row[0].ljust(wide[0]), row[1].ljust(wide[1]), row[2].rjust(wide[2]), row[3]]).rstrip() for row in cells]
-    return lines + _totals(status)
+    return lines + (_totals(status) if status else _held(health))
 
 
 def _parts(health: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -197,9 +197,18 @@ def _words(part: str, entry: dict[str, Any]) -> str:
     return f"{entry.get('text', '')}, came up {entry.get('connects', 0)} times" if part == "link" else str(entry.get("why", ""))
 
 
+def _heard(entry: dict[str, Any], counts: dict[str, Any] | None) -> str:
+    """What came of a stream; a file has no counts."""
+    if not entry.get("heard"):
+        return "nothing came yet"
+    return f"{counts.get('used', 0)} of {counts.get('received', 0)} used" if counts is not None else ""
+
+
+def _held(health: dict[str, Any]) -> list[str]:
+    return [f"{health['alerts_held']} alerts wait"] if "alerts_held" in health else []
+
+
 def _totals(status: dict[str, Any]) -> list[str]:
-    if not status:
-        return []
     decisions, alerts, budget = (status.get(part, {}) for part in ("decisions", "alerts", "budget"))
     line = (
         f"{decisions.get('made', 0)} decisions, {budget.get('missed', 0)} over budget; {alerts.get('raised', 0)} alerts raised, "

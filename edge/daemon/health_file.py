@@ -5,7 +5,7 @@ Written by the loop: some hundred bytes to memory, at most once a second, put in
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,20 +34,21 @@ class HealthFile:
 
     Args:
         folder: where it is.
+        held: tells how many alerts are not delivered yet; None: nobody knows.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+    def __init__(self, folder: Path, held: Callable[[], int] | None = None) -> None:
+        self.path, self._held = folder / NAME, held
         self._beside = folder / f".{NAME}"
         self._written_ns: int | None = None
         self._changes = -1
         self._is_failing = False
 
     @classmethod
-    def from_environment(cls) -> "HealthFile | None":
+    def from_environment(cls, held: Callable[[], int] | None = None) -> "HealthFile | None":
         """In the first directory that the service manager made for this process; None: it made none."""
         folder = os.environ.get(_DIRECTORY, "").split(":")[0]
-        return cls(Path(folder)) if folder else None
+        return cls(Path(folder), held) if folder else None
 
     def is_due(self, changes: int, every_s: float, now_ns: int) -> bool:
         """Whether it must be written.
@@ -71,6 +72,7 @@ class HealthFile:
         """
         self._written_ns, self._changes = now_ns, changes
         whole = {**report, "pid": os.getpid(), "mono_ns": now_ns, "every_s": every_s}
+        whole |= {"alerts_held": self._held()} if self._held is not None else {}
         try:
             descriptor = os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
             with open(descriptor, "wb", buffering=0) as file:

@@ -74,7 +74,7 @@ class Daemon:
         self._outlet = Outlet(outbox, recorder, plan.pipeline)
         self._send, self._send_alerts, self._hand_over = self._outlet.send, self._outlet.send_alerts, self._outlet.hand_over
         self._transport = self._outlet.transport = self._make_transport(plan)
-        self._health = Health(self._transport, time.monotonic_ns(), HealthFile.from_environment())
+        self._health = Health(self._transport, time.monotonic_ns(), HealthFile.from_environment(outbox.__len__))
         self._boards = self._make_boards(plan)
         outbox.wake_with(self._wake.nudge)
         self._outbox_watch = OutboxWatch(outbox)

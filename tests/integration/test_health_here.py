@@ -84,14 +84,20 @@ def test_a_broker_that_dies_is_told_in_the_file_with_its_age_and_by_name_too(bro
         assert "the broker cannot be reached" in shown.stderr
         assert f"said in {here.path}, " in shown.stderr
         assert " s old" in shown.stderr
+        assert shown.stdout.splitlines()[-1] == "0 alerts wait"
     stranger = here.status("--name", "another", "--url", broker.url)
-    assert stranger.returncode != 0
+    assert stranger.returncode == 4
+    assert f"nothing of another in {here.run_dir}/*/health.json" in stranger.stderr
+    assert "--run-dir" in stranger.stderr
     assert not stranger.stdout
     broker.start()
     until(lambda: here.told()["link"]["state"] == "up")
     assert here.told()["link"]["connects"] == 2
     asked = until(lambda: (one := here.status()) and "link up" in rows(one) and one)
     assert str(here.path) not in asked.stdout + asked.stderr, "a broker that knows is asked first"
+    stranger = here.status("--name", "another", "--url", broker.url)
+    assert stranger.returncode == 1
+    assert f"nor in {here.run_dir}/*/health.json" in stranger.stderr
 
 
 def test_a_broker_that_hangs_is_told_as_silent(broker, here):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.cli.status import table
 from edge.cli.status_file import closed_to_us, told_in_file
 from edge.daemon.health_file import HealthFile
 
@@ -36,6 +37,18 @@ def test_it_is_due_a_second_after_a_change_and_after_the_status_period_without(t
     file.remove()
     file.remove()
     assert list(tmp_path.glob("health*")) == []
+
+
+def test_what_a_file_tells_is_shown_without_counts_that_it_has_not_and_with_alerts_that_wait(tmp_path):
+    stream = {"state": "silent", "since_ns": 10**18, "heard": True}
+    HealthFile(tmp_path, lambda: 7).write({"state": "degraded", "streams": {"temp": stream}}, 1, 1.0, 0)
+    health = json.loads((tmp_path / "health.json").read_text())
+    lines = table("guard", {"availability": "online", "health": health}, 10**18 + 9 * S)
+    assert [line.split() for line in lines[1:]] == [["stream", "temp", "silent", "for", "9", "s"], ["7", "alerts", "wait"]]
+    status = {"streams": {"temp": {"used": 5, "received": 6}}, "alerts": {"waiting": 2}}
+    asked = table("guard", {"availability": "online", "health": health, "status": status}, 10**18 + 9 * S)
+    assert asked[1].endswith("5 of 6 used")
+    assert "2 wait" in asked[2]
 
 
 def test_a_directory_that_is_gone_is_told_once_and_does_no_harm(tmp_path, caplog):
