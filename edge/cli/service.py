@@ -78,7 +78,7 @@ def install(
 
 @service.command("status")
 def status(name: Name) -> None:
-    """What systemd knows of a service; exit code 3 when it does not run."""
+    """What systemd knows of a service; exit code of `systemctl status`: 0 it runs, 3 it does not, 4 there is no such unit."""
     tool = _tool("systemctl")
     raise typer.Exit(subprocess.run([tool, "--no-pager", "--lines=5", "status", f"edge@{name}.service"], check=False).returncode)  # noqa: S603
 

@@ -1,5 +1,6 @@
 """What `edge service install` writes, and what it refuses."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -134,6 +135,41 @@ def test_a_name_that_would_be_another_unit_or_folder_is_refused(install, tmp_pat
     assert "letters, digits" in capsys.readouterr().err
     assert not (tmp_path / "units").exists()
     assert main(["service", "status", "--", name]) == 2
+
+
+def test_the_documented_lines_remove_an_instance_and_no_other_one(install, tmp_path):
+    for name in ("fan-guard", "fan-guard-2"):
+        assert install(f"/run/credentials/edge@{name}.service/pass", "--name", name) == 0
+    document = (Path(__file__).parents[2] / "docs/deploy.md").read_text()
+    (lines,) = re.findall(r"## Remove it\n+```bash\n(.*?)```", document, re.DOTALL)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool, text in (("sudo", 'exec "$@"'), ("systemctl", f'echo "$@" >> {tmp_path}/called')):  # no systemd runs here
+        (tools / tool).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / tool).chmod(0o755)
+    script = lines.replace("/etc/systemd/system", str(tmp_path / "units"))
+    env = {"PATH": f"{tools}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-e", "-c", script], env=env, check=True, timeout=60)
+    assert sorted(path.name for path in (tmp_path / "units").iterdir()) == [
+        "edge-safe@.service",
+        "edge-safe@fan-guard-2.service.d",
+        "edge@.service",
+        "edge@fan-guard-2.service.d",
+    ]
+    assert (tmp_path / "called").read_text().splitlines() == [
+        "disable --now edge@fan-guard",
+        "stop edge-safe@fan-guard",
+        "clean --what=state --what=cache edge@fan-guard",
+        "daemon-reload",
+    ]
+
+
+@pytest.mark.parametrize("code", [0, 3, 4])
+def test_status_ends_with_the_code_of_systemctl(monkeypatch, tmp_path, code):
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setattr(service, "_tool", lambda name: str(tmp_path / name))
+    assert main(["service", "status", "guard"]) == code
 
 
 def test_a_wrong_file_writes_nothing(tmp_path, capsys):
