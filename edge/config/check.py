@@ -10,6 +10,7 @@ from edge.config.check_features import check_features
 from edge.config.check_model import Target, check_model
 from edge.config.check_monitoring import check_monitoring
 from edge.config.check_outputs import check_actuators, check_rules
+from edge.config.check_paths import check_paths
 from edge.config.check_recording import check_recording
 from edge.config.check_serial import check_serial
 from edge.config.check_streams import check_streams
@@ -52,6 +53,7 @@ def find_problems(config: RuntimeConfig, found: Findings, *, with_model: bool = 
     check_rules(config, Target(labels, vector), found)
     check_topics(config, found)
     check_recording(config, found)
+    check_paths(config, found)
     check_monitoring(config, found, with_model=with_model)
 
 

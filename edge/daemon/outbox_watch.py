@@ -57,11 +57,17 @@ class OutboxWatch:
 
     def close(self) -> None:
         """The end: say what becomes of the alerts that were not acknowledged."""
-        held = len(self._outbox)
-        if not self._outbox.close():
-            _log.warning("%d alerts were not acknowledged and are given up", held)
-        elif held:
-            _log.info("%d alerts were not acknowledged and are kept for the next start", held)
+        held, journal = len(self._outbox), self._outbox.journal
+        is_kept = self._outbox.close()
+        if not held:
+            return
+        if journal is None:
+            _log.warning("%d alerts were not acknowledged and are given up: they were in memory", held)
+        elif is_kept:
+            _log.info("%d alerts were not acknowledged and wait in %s for the next start", held, journal.path)
+        else:
+            why = journal.trouble or "it did not end in time"
+            _log.warning("%d alerts were not acknowledged; the next start sends as many of them as %s holds: %s", held, journal.path, why)
 
     def _look_at_evictions(self, pipeline: Pipeline, now_ns: int, out: list[Outgoing]) -> None:
         """At once, then at most once a minute, or when a word that was late has arrived; cleared after a minute without any.

@@ -151,7 +151,7 @@ class Journal:
         """
         self._operations.put(None)
         self._thread.join(CLOSE_S)
-        return not self._thread.is_alive() and not self.fault and not self._is_behind
+        return self._done >= self._posted and not self.fault and not self._is_behind  # closing the file adds nothing to it
 
     # -- the thread's side ---------------------------------------------------------------------------------------------------
 
