@@ -159,6 +159,7 @@ def test_the_documented_lines_remove_an_instance_and_no_other_one(install, tmp_p
     assert (tmp_path / "called").read_text().splitlines() == [
         "disable --now edge@fan-guard",
         "stop edge-safe@fan-guard",
+        "reset-failed edge*@fan-guard.service",
         "clean --what=state --what=cache edge@fan-guard",
         "daemon-reload",
     ]
@@ -170,6 +171,13 @@ def test_status_ends_with_the_code_of_systemctl(monkeypatch, tmp_path, code):
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setattr(service, "_tool", lambda name: str(tmp_path / name))
     assert main(["service", "status", "guard"]) == code
+
+
+def test_the_service_and_its_safe_mode_are_never_at_work_together_on_their_folders():
+    safe, usual = unit_text("edge-safe@.service").splitlines(), unit_text("edge@.service").splitlines()
+    assert {"Conflicts=edge@%i.service", "After=edge@%i.service"} <= set(safe)
+    assert "Conflicts=edge-safe@%i.service" in usual
+    assert not [line for line in usual if line.startswith("After=") and "edge-safe@" in line], "one order is enough, two are a circle"
 
 
 def test_a_wrong_file_writes_nothing(tmp_path, capsys):
