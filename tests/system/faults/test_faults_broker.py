@@ -7,6 +7,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge.store.outbox_file import GIVEN_UP, OutboxFile
 from tests.broker import needs_mosquitto
 from tests.system.faults.site import until
 from tests.system.faults.stub import Stub, attempts_per_s, publish
@@ -199,6 +200,44 @@ def test_alerts_denied(site, broker, seen):
     one.settle()
     assert one.health()["helpers"]["outbox"]["state"] == "ok"
     one.judge(seen)
+
+
+def test_alerts_denied_until_there_is_no_room(site, broker):
+    one = site(text=NAMED.replace("[outbox]", "[outbox]\nmax_alerts = 20"), proxied=True)
+    file = broker._conf.parent / "acl"
+    rights = "topic readwrite #\nuser edge\ntopic read d/#\ntopic write d/+/cmd/#\n"
+    file.write_text(f"{rights}topic readwrite edge/guard/status\ntopic readwrite edge/guard/health\ntopic write edge/guard/availability\n")
+    configure(one, f"password_file {give_password(broker, 'right')}\nacl_file {file}")
+
+    def until_given_up(more):
+        boot = one.boot()
+        until(lambda: (last := one.status())["boot_id"] == boot and last["alerts"]["evicted"] > more, lambda: str(one.status()))
+
+    until_given_up(10)
+    one.kill()
+    one.start()
+    until_given_up(15)  # longer than a second after the first of them was told
+    one.sensor.close()
+    one.sensor = None
+    told = lambda: [word["value"] for word in one.peer.json("guard/alerts") if word["name"] == "outbox.evicted"]  # noqa: E731
+    heard = len(told())
+    restart(one, lambda: file.write_text("topic readwrite #\nuser edge\ntopic readwrite #\n"))
+    until(lambda: len(told()) > heard + 1, lambda: str(told()))
+    one.settle()
+    file = OutboxFile(one.folder / "alerts.db", "process")
+    total = file.totals()[GIVEN_UP]
+    file.close()
+    assert told()[-1] == total > 20
+    assert total >= missing(one)
+
+
+def missing(one):
+    """How many alerts did not arrive, as far as later ones of their run did."""
+    numbers = {}
+    for alert in one.alerts():
+        boot, _, number = alert["id"].partition("-a")
+        numbers.setdefault(boot, set()).add(int(number))
+    return sum(max(found) - len(found) for found in numbers.values())
 
 
 @pytest.mark.fault("link", "a stranger takes over our client id again and again", "no storm of connections; alerts arrive in the end")
