@@ -109,8 +109,9 @@ def lost_alerts(heard: Heard, lives: list[Life], stored: set[str]) -> tuple[list
         elif one in heard.alerts and number[:1] == "a":
             numbers[boot].add(int(number[1:]))
     holes = [f"{boot}-a{n}" for boot, found in numbers.items() for n in set(range(1, max(found) + 1)) - found]
-    ordinary = {one for one in stored if "-o" not in one}  # a newer word of the outbox's own replaces one that waits
-    return sorted({*holes, *(ordinary - set(heard.alerts))}), sorted(forged)
+    if any("-o" in one for one in heard.alerts):  # a newer word of the outbox's own replaces one that waits
+        stored = {one for one in stored if "-o" not in one}
+    return sorted({*holes, *(stored - set(heard.alerts))}), sorted(forged)
 
 
 class Commands(msgspec.Struct):

@@ -49,6 +49,7 @@ def heard(*ids: str) -> judge.Heard:
         (["b-a1"], {"b-a1", "b-a2"}, ["b-a2"], []),
         (["b-a1", "c-a1"], set(), [], ["c-a1"]),
         (["b-a1"], {"b-o1"}, ["b-o1"], []),
+        (["b-a1", "b-o2"], {"b-o1"}, [], []),
     ],
 )
 def test_a_hole_and_a_stranger_among_alerts_are_found(ids, stored, lost, forged):
